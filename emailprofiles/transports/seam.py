@@ -1,0 +1,120 @@
+"""The seam: what a transport promises to the engine, whatever protocol it speaks.
+
+    connect  →  open  →  listed  →  fetch  →  (the engine commits)  →  dispose  →  close
+
+Values that cross are frozen and stand in `emailprofiles.wire`; what goes wrong is raised as one of
+`emailprofiles.errors`, with the library's own exception as its cause. Every verb may raise a
+`NetworkError`, `ServerBusy` or `ProtocolError`; what else it may raise stands at the verb. After any
+of these three the connection is spent: close it and start over. One transport serves one thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from emailprofiles.wire import Credentials, Disposal, Disposed, Endpoint, Fetched, Folder, Listed, Step
+
+
+class Transport(ABC):
+    """A connection to one server, made by `connect`, ended by `close` or by leaving the `with` block."""
+
+    def __init__(self, endpoint: Endpoint, credentials: Credentials) -> None:
+        self.endpoint = endpoint
+        self.credentials = credentials
+
+    @abstractmethod
+    def connect_steps(self) -> Iterator[Step]:
+        """Reach the server and sign in; yield each step as it ends well.
+
+        In order NAME, PORT, TLS (unless `Security.NONE`), GREETING (what was seen: its capabilities),
+        SIGNED_IN (not for `Anonymous`). A failing step raises its error with `.step` set: any
+        `NetworkError`, `EncryptionError`, `ServerError`, `SignInRefused`, `TryLater`, or
+        `SettingsIncomplete` for credentials that no command can carry.
+        """
+
+    def connect(self) -> None:
+        """The same line without an audience; Test & Enable is this line, stopped early."""
+        for _step in self.connect_steps():
+            pass
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave politely and quickly if the connection still stands. Never raises; may be repeated."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class IncomingTransport(Transport):
+    """Collects from one folder of one mailbox.
+
+    A *remote id* is opaque text to everyone but the transport; it means one message together with the
+    folder's `generation` and is never used again for another one. Ids from an older generation must
+    not be handed in. Nothing here changes a message but `dispose`.
+    """
+
+    def __init__(self, endpoint: Endpoint, credentials: Credentials, folder: str = "INBOX") -> None:
+        super().__init__(endpoint, credentials)
+        self.folder = folder
+
+    @abstractmethod
+    def open(self) -> Folder:
+        """Open the folder; the other verbs work on it. Raises `FolderMissing`, `TryLater`.
+
+        A folder that can only be read opens, too, with `writable` False. May be repeated: that is how
+        the engine looks again for new mail and a new generation.
+        """
+
+    @abstractmethod
+    def open_steps(self, disposal: Disposal) -> Iterator[Step]:
+        """FOLDER (counts, oldest), MAY_DELETE (for this disposal), MESSAGE (the newest, in part).
+
+        MAY_DELETE is read from what the server says of rights and capabilities; nothing is changed, no
+        message gets marked as read. Raises as `open`, further `FolderReadOnly`, `CapabilityMissing`,
+        `MessageUnavailable`, each with `.step` set. An empty folder is fine.
+        """
+
+    @abstractmethod
+    def listed(self, after: str | None, limit: int) -> list[Listed]:
+        """At most `limit` messages that came after the remote id `after` (None: all), oldest first.
+
+        Sizes in octets as the server announces them (0 where it does not), times aware. An empty list
+        means that there are no more. The id in `after` need not exist any longer.
+        """
+
+    @abstractmethod
+    def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        """The messages as the server sends them, in the order of `ids`; none is marked as read.
+
+        One round trip for the whole batch, which is held in memory: the caller sizes it (at most 200
+        messages, some MB). Ids that vanished, and messages the server does not hand over, are not yielded.
+        """
+
+    @abstractmethod
+    def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
+        """Delete exactly these messages, or mark exactly these as read; say what the server then confirms.
+
+        `done` is confirmed by reading again; `vanished` were gone before we came; what is in neither may be
+        asked again: the verb is idempotent. Other people's `\\Deleted` mail stays. Raises
+        `FolderReadOnly`, `CapabilityMissing` (deleting just these is not possible here), `TryLater`.
+        """
+
+
+class OutgoingTransport(Transport):
+    """Hands mail to one server. (Sending itself comes with outgoing mail.)"""
+
+    @abstractmethod
+    def envelope_steps(self, sender: str, recipient: str) -> Iterator[Step]:
+        """SENDER, RECIPIENT: would the server take a mail from this address to that one? Nothing is sent.
+
+        Raises `SenderRefused`, `RecipientRefused`, `TryLater`, `CapabilityMissing` (an address that needs
+        SMTPUTF8), `SettingsIncomplete` (text that is no address), each with `.step` set.
+        """
