@@ -1,0 +1,281 @@
+"""Reading one message: bytes in, a frozen value out. Never raises, whatever the bytes; imports no Django.
+
+It runs in a child process (`mailboxes.sync.parser`), because bytes of strangers are opened here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from mailboxes import mime
+from mailboxes.addresslist import MAX_ADDRESSES, Address, addresses
+
+MAX_ATTACHMENTS = 200
+MAX_TEXT = 1_000_000
+MAX_HTML = 2_000_000
+MAX_FILE_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One header field as shown: unfolded, decoded, at most 32 KB of it.
+
+    `encoded` is the value before its encoded words were decoded, and only set where that differs: addresses
+    are read from `written`, so that a decoded display name is never taken for one.
+    """
+
+    name: str
+    value: str
+    encoded: str = ""
+
+    @property
+    def written(self) -> str:
+        return self.encoded or self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One attachment: a harmless file name, never empty; the Content-ID is without brackets."""
+
+    name: str
+    content_type: str
+    content_id: str
+    is_inline: bool
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A message as far as it could be read. Every text can be stored: valid Unicode, no NUL.
+
+    `message_id` is without angle brackets; addresses are addr-specs with the domain in lower case; `sent_at`
+    is in UTC; `headers` stand in order, the topmost first; `forwarded` is the inner message when exactly one
+    is attached; `body_digest` is equal for copies of one mail that came by different routes; `defects` says in
+    plain words what could not be read. "" and None stand for what the message does not say.
+    """
+
+    message_id: str = ""
+    subject: str = ""
+    sender: str = ""
+    sender_name: str = ""
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    recipients_text: str = ""
+    sent_at: datetime | None = None
+    headers: tuple[Header, ...] = ()
+    text: str = ""
+    html: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    forwarded: Parsed | None = None
+    body_digest: str = ""
+    defects: tuple[str, ...] = ()
+
+
+def parse(raw: bytes) -> Parsed:
+    """Read a message. Only running out of memory is raised: the child process answers for that."""
+    try:
+        return _parse(raw, with_forwarded=True)
+    except MemoryError:
+        raise
+    except Exception:  # the promise of this function; the tests call _parse, so that nothing hides behind it
+        return Parsed(body_digest=hashlib.sha256(raw).hexdigest(), defects=("the message could not be read",))
+
+
+def _parse(raw: bytes, with_forwarded: bool) -> Parsed:
+    raw = mime.with_line_feeds(raw)
+    defects = Defects()
+    fields, start = mime.read_header(raw, mime.message_start(raw), len(raw), defects.note)
+    head = _Head(fields, defects)
+    body = _Body([(part, part.data(raw)) for part in mime.parts(raw, fields, start, defects.note)], defects)
+    sender = next(iter(head.addresses("from") or head.addresses("sender")), Address("", ""))
+    return Parsed(
+        message_id=_message_id(head.written("message-id")),
+        subject=head.text("subject"),
+        sender=sender.address,
+        sender_name=mime.decoded(sender.name),
+        to=tuple(address.address for address in head.addresses("to")),
+        cc=tuple(address.address for address in head.addresses("cc")),
+        recipients_text=", ".join(filter(None, (head.text("to"), head.text("cc")))),
+        sent_at=_sent_at(head.written("date")),
+        headers=head.headers(),
+        text=body.text("text/plain", MAX_TEXT, "text"),
+        html=body.text("text/html", MAX_HTML, "formatted text"),
+        attachments=body.attachments(),
+        forwarded=body.forwarded() if with_forwarded else None,
+        body_digest=body.digest(head),
+        defects=defects.sentences(),
+    )
+
+
+class Defects:
+    """What could not be read, each said once."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, None] = {}
+
+    def note(self, sentence: str) -> None:
+        self._found.setdefault(sentence)
+
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(self._found)
+
+
+class _Head:
+    """The fields of one header, by name (lower case), with what is needed to show them."""
+
+    def __init__(self, fields: Sequence[mime.Field], defects: Defects) -> None:
+        self._fields = fields
+        self._defects = defects
+        self._charset = mime.parameter(mime.content_value(fields, "content-type"), "charset")
+
+    def written(self, name: str) -> str:
+        """The topmost value on one line, encoded words as they are."""
+        return self._written(mime.field(self._fields, name))
+
+    def text(self, name: str) -> str:
+        return mime.decoded(self.written(name))
+
+    def addresses(self, name: str) -> list[Address]:
+        """The addresses of all fields of this name."""
+        values = [value for written, value in self._fields if written.lower() == name]
+        found = [
+            address for value in values for address in addresses(self._readable(value), MAX_ADDRESSES + 1)
+        ]
+        if len(found) > MAX_ADDRESSES:
+            self._defects.note(f"only the first {MAX_ADDRESSES} addresses of {name.title()} were read")
+        return found[:MAX_ADDRESSES]
+
+    def headers(self) -> tuple[Header, ...]:
+        return tuple(self._header(name, value) for name, value in self._fields)
+
+    def _header(self, name: str, value: bytes) -> Header:
+        if len(value) > mime.MAX_SHOWN_FIELD:
+            self._defects.note(f"the header {name} is over 32 KB and was cut")
+        written = self._written(value)
+        shown = mime.decoded(written)
+        return Header(name, shown, encoded="" if shown == written else written)
+
+    def _written(self, value: bytes) -> str:
+        return self._readable(value[: mime.MAX_SHOWN_FIELD])
+
+    def _readable(self, value: bytes) -> str:
+        return mime.readable(value, self._charset)
+
+
+class _Body:
+    """The parts of one message with their decoded bytes, sorted into what is read and what is attached."""
+
+    def __init__(self, contents: list[tuple[mime.Part, bytes]], defects: Defects) -> None:
+        self._contents = contents
+        self._defects = defects
+
+    def text(self, content_type: str, limit: int, what: str) -> str:
+        """What stands in the body as `content_type`, several parts after one another, with LF line ends."""
+        shown = (
+            mime.decode(data, part.charset)
+            for part, data in self._contents
+            if _is_read(part) and part.content_type == content_type
+        )
+        text = "\n\n".join(filter(None, shown)).replace("\r\n", "\n")
+        if len(text) > limit:
+            self._defects.note(f"the {what} is over {limit // 1_000_000} MB and was cut")
+        return text[:limit]
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        attached = [(part, data) for part, data in self._contents if not _is_read(part)]
+        if len(attached) > MAX_ATTACHMENTS:
+            self._defects.note(f"only the first {MAX_ATTACHMENTS} attachments were taken out")
+        numbered = enumerate(attached[:MAX_ATTACHMENTS], start=1)
+        return tuple(_attachment(part, data, number) for number, (part, data) in numbered)
+
+    def forwarded(self) -> Parsed | None:
+        """The inner message, when exactly one is attached."""
+        inner = [data for part, data in self._contents if part.content_type in _MESSAGE_TYPES]
+        return _parse(inner[0], with_forwarded=False) if len(inner) == 1 else None
+
+    def digest(self, head: _Head) -> str:
+        """sha256 over From, Date, Subject and the decoded parts.
+
+        Blind to what changes on the way: trace headers, folding, boundaries, transfer encodings, line ends.
+        """
+        digest = hashlib.sha256()
+        for name in ("from", "date", "subject"):
+            digest.update(" ".join(head.text(name).split()).encode() + b"\0")
+        for part, data in self._contents:
+            body = data.replace(b"\r\n", b"\n").rstrip()
+            digest.update(f"{part.content_type} {len(body)}\0".encode() + body)
+        return digest.hexdigest()
+
+
+_MESSAGE_TYPES = {"message/rfc822", "message/global"}
+
+
+def _is_read(part: mime.Part) -> bool:
+    """Part of the text a person reads, as opposed to an attachment (RFC 2183)."""
+    named = part.disposition == "attachment" or part.file_name
+    return part.content_type in {"text/plain", "text/html"} and not named
+
+
+def _attachment(part: mime.Part, data: bytes, number: int) -> Attachment:
+    return Attachment(
+        name=file_name(part.file_name, part.content_type, number),
+        content_type=part.content_type,
+        content_id=part.content_id[:255],
+        is_inline=part.disposition != "attachment" and bool(part.content_id or part.disposition == "inline"),
+        data=data,
+    )
+
+
+_SUFFIXES = {
+    "application/pdf": ".pdf",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "message/delivery-status": ".txt",
+    "message/global": ".eml",
+    "message/rfc822": ".eml",
+    "text/calendar": ".ics",
+    "text/html": ".html",
+    "text/plain": ".txt",
+    "text/rfc822-headers": ".txt",
+}
+
+
+def file_name(written: str, content_type: str, number: int) -> str:
+    """A file name that does no harm anywhere: no path, no invisible characters, 1 to 200 characters."""
+    last = re.split(r"[/\\]", written)[-1]
+    visible = "".join(letter for letter in last if unicodedata.category(letter) not in _INVISIBLE)
+    name = re.sub(r'[<>:"|?*]', "_", visible).strip(" .")
+    if not name:
+        return f"attachment-{number}{_SUFFIXES.get(content_type, '')}"
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or len(suffix) > 20:
+        return name[:MAX_FILE_NAME].rstrip(" .")
+    return stem[: MAX_FILE_NAME - len(suffix) - 1] + dot + suffix
+
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode's categories: control, format (bidi overrides too), surrogate, private, unassigned, separators."""
+
+
+def _message_id(written: str) -> str:
+    """The id without its angle brackets (RFC 5322, section 3.6.4); "" for an empty or an absurd one."""
+    match = re.search(r"<([^<>]*)>", written)
+    identity = (match[1] if match else written).strip()
+    return identity if len(identity) <= 998 else ""
+
+
+def _sent_at(written: str) -> datetime | None:
+    """The Date in UTC; None for one that is missing, unreadable or out of all reason."""
+    try:
+        date = parsedate_to_datetime(written[:200])
+        date = date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if 1970 <= date.year < 3000 else None
