@@ -42,7 +42,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import ClassVar
 
@@ -333,3 +334,34 @@ def _hide_blob(run: str, secret: str) -> str:
     except binascii.Error:
         return run
     return "***" if secret.encode() in carried else run
+
+
+def scrub(error: BaseException | None, secrets: Iterable[str]) -> None:
+    """Take the secrets out of an exception and of all it was caused by, before anyone can log it."""
+    hidden, seen = tuple(secrets), set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.args = tuple(_scrubbed_value(value, hidden) for value in error.args)
+        for name, value in vars(error).items():
+            setattr(error, name, _scrubbed_value(value, hidden))
+        error = error.__cause__ or error.__context__
+
+
+def _scrubbed_value(value: object, secrets: tuple[str, ...]) -> object:
+    if isinstance(value, StrEnum):
+        return value
+    if isinstance(value, str):
+        return redacted(value, secrets)
+    if isinstance(value, bytes):
+        return redacted(value.decode("utf-8", "replace"), secrets).encode()
+    return value
+
+
+@contextmanager
+def at_step(step: StepName) -> Iterator[None]:
+    """Whatever goes wrong inside is the failure of this step of the ladder."""
+    try:
+        yield
+    except MailError as error:
+        error.step = error.step or step
+        raise

@@ -1,0 +1,404 @@
+"""The email server profile: how to speak to one mail server; many mailboxes share one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from .fields import EncryptedField
+from .rules import FieldRule, one_of
+from .transports import TRANSPORTS
+from .wire import Security
+
+
+class ServerType(models.TextChoices):
+    IMAP_SMTP = "imap_smtp", "IMAP/SMTP"
+    POP3_SMTP = "pop3_smtp", "POP3/SMTP"
+    EXCHANGE_SERVER = "exchange_server", "Exchange Server"
+    EXCHANGE_ONLINE = "exchange_online", "Exchange Online"
+    GMAIL = "gmail", "Gmail"
+
+
+class SecurityChoice(models.TextChoices):
+    TLS = Security.TLS.value, "SSL/TLS"
+    STARTTLS = Security.STARTTLS.value, "STARTTLS"
+    NONE = Security.NONE.value, "None"
+
+
+class AuthenticateUsing(models.TextChoices):
+    MAILBOX = "mailbox", "Credentials Specified by a User or Queue"
+    PROFILE = "profile", "Credentials Specified in Email Server Profile"
+    OAUTH = "oauth", "OAuth 2.0 (server to server)"
+    ANONYMOUS = "anonymous", "Without Credentials (Anonymous)"
+
+
+# Which protocol a server type speaks in each direction; a type is offered once the registry of
+# transports has both.
+PROTOCOLS: dict[str, tuple[str, str]] = {
+    ServerType.IMAP_SMTP: ("imap", "smtp"),
+    ServerType.POP3_SMTP: ("pop3", "smtp"),
+    ServerType.EXCHANGE_SERVER: ("ews", "ews"),
+    ServerType.EXCHANGE_ONLINE: ("graph", "graph"),
+    ServerType.GMAIL: ("gmail", "gmail"),
+}
+
+# The ports that servers listen on by custom (RFC 8314 for implicit TLS).
+USUAL_PORTS: dict[tuple[str, str], int] = {
+    ("imap", Security.TLS): 993,
+    ("imap", Security.STARTTLS): 143,
+    ("imap", Security.NONE): 143,
+    ("smtp", Security.TLS): 465,
+    ("smtp", Security.STARTTLS): 587,
+    ("smtp", Security.NONE): 25,
+}
+
+
+def type_is_available(server_type: str) -> bool:
+    """Whether the registry has a transport for both directions of this server type."""
+    incoming, outgoing = PROTOCOLS[server_type]
+    return incoming in TRANSPORTS["incoming"] and outgoing in TRANSPORTS["outgoing"]
+
+
+def sign_in_is_available(authenticate_using: str) -> bool:
+    """Whether any transport can sign in like this."""
+    return authenticate_using != AuthenticateUsing.OAUTH
+
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+# A new value in one of these sends mail, and stored credentials, to another place.
+LOCATION_FIELDS = (
+    "incoming_host",
+    "incoming_port",
+    "incoming_security",
+    "outgoing_host",
+    "outgoing_port",
+    "outgoing_security",
+)
+# What a test vouches for.
+CONNECTION_FIELDS = (
+    *LOCATION_FIELDS,
+    "server_type",
+    "authenticate_using",
+    "username",
+    "password",
+    "same_sign_in_for_outgoing",
+    "outgoing_username",
+    "outgoing_password",
+    "incoming_folder",
+    "caldav_url",
+    "carddav_url",
+)
+
+
+def _port(default: int) -> models.PositiveIntegerField[int, int]:
+    return models.PositiveIntegerField(
+        default=default, validators=[MinValueValidator(1), MaxValueValidator(65535)]
+    )
+
+
+def _between(low: int, high: int, default: int) -> models.PositiveIntegerField[int, int]:
+    return models.PositiveIntegerField(
+        default=default, validators=[MinValueValidator(low), MaxValueValidator(high)]
+    )
+
+
+def _range_rule(field: str, low: int, high: int) -> FieldRule:
+    return FieldRule(
+        field=field,
+        name=f"profile_{field}_in_range",
+        condition=Q(**{f"{field}__gte": low, f"{field}__lte": high}),
+        message=f"Choose a number from {low} to {high}.",
+    )
+
+
+class EmailServerProfile(models.Model):
+    """`connection_version` grows with any change a connection depends on, `location_version` with any
+    change of host, port or security; tests and stored credentials name the versions they belong to."""
+
+    name = models.CharField("Name", max_length=200)
+    description = models.TextField("Description", blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name="Owner", related_name="owned_profiles"
+    )
+    server_type = models.CharField(
+        "Server Type", max_length=20, choices=ServerType.choices, default=ServerType.IMAP_SMTP
+    )
+    is_active = models.BooleanField("Active", default=True)
+    is_default = models.BooleanField("Default for new mailboxes", default=False)
+
+    incoming_host = models.CharField("Incoming server location", max_length=253, blank=True)
+    incoming_security = models.CharField(
+        "Incoming security", max_length=10, choices=SecurityChoice.choices, default=SecurityChoice.TLS
+    )
+    incoming_port = _port(993)
+    outgoing_host = models.CharField("Outgoing server location", max_length=253, blank=True)
+    outgoing_security = models.CharField(
+        "Outgoing security", max_length=10, choices=SecurityChoice.choices, default=SecurityChoice.TLS
+    )
+    outgoing_port = _port(465)
+    unencrypted_confirmed = models.BooleanField(
+        "Mail and passwords may cross the network readable", default=False
+    )
+
+    authenticate_using = models.CharField(
+        "Authenticate Using",
+        max_length=20,
+        choices=AuthenticateUsing.choices,
+        default=AuthenticateUsing.MAILBOX,
+    )
+    username = models.CharField("User Name", max_length=254, blank=True)
+    password = EncryptedField("Password")
+    same_sign_in_for_outgoing = models.BooleanField("Same sign-in for outgoing", default=True)
+    outgoing_username = models.CharField("Outgoing User Name", max_length=254, blank=True)
+    outgoing_password = EncryptedField("Outgoing Password")
+
+    incoming_folder = models.CharField("Folder to read", max_length=250, default="INBOX")
+    caldav_url = models.URLField("Calendar location (CalDAV)", blank=True)
+    carddav_url = models.URLField("Address book location (CardDAV)", blank=True)
+    process_email_from = models.DateTimeField("Process Email From", null=True, blank=True)
+    min_polling_interval_minutes = _between(0, 1440, 5)
+    messages_per_cycle = _between(1, 100_000, 500)
+    move_undelivered = models.BooleanField(
+        "Move undelivered emails to the undeliverable folder", default=False
+    )
+    max_concurrent_connections = _between(1, 65536, 10)
+    timeout_seconds = _between(1, 100, 30)
+    send_alert_email = models.BooleanField("Send an alert mail to the owner", default=False)
+
+    connection_version = models.PositiveIntegerField(default=1, editable=False)
+    location_version = models.PositiveIntegerField(default=1, editable=False)
+    secret_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name = "email server profile"
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="profile_name_is_unique",
+                violation_error_message="Another profile has this name. Choose a different one.",
+            ),
+            models.UniqueConstraint(
+                fields=["is_default"],
+                condition=Q(is_default=True),
+                name="profile_one_default",
+                violation_error_message="Another profile is the default already.",
+            ),
+            FieldRule(
+                field="is_default",
+                name="profile_default_is_active",
+                condition=Q(is_default=False) | Q(is_active=True),
+                message="An inactive profile cannot be the default for new mailboxes.",
+            ),
+            one_of("server_type", ServerType, "profile"),
+            one_of("incoming_security", SecurityChoice, "profile"),
+            one_of("outgoing_security", SecurityChoice, "profile"),
+            one_of("authenticate_using", AuthenticateUsing, "profile"),
+            _range_rule("incoming_port", 1, 65535),
+            _range_rule("outgoing_port", 1, 65535),
+            _range_rule("min_polling_interval_minutes", 0, 1440),
+            _range_rule("messages_per_cycle", 1, 100_000),
+            _range_rule("max_concurrent_connections", 1, 65536),
+            _range_rule("timeout_seconds", 1, 100),
+            FieldRule(
+                field="incoming_host",
+                name="profile_has_a_server",
+                condition=~Q(incoming_host="") | ~Q(outgoing_host=""),
+                message="Give the incoming or the outgoing server location, or both.",
+            ),
+            FieldRule(
+                field="authenticate_using",
+                name="profile_anonymous_only_sends",
+                condition=~Q(authenticate_using=AuthenticateUsing.ANONYMOUS) | Q(incoming_host=""),
+                message="Without credentials mail can only be sent: leave the incoming server location empty, "
+                "or choose another sign-in.",
+            ),
+            FieldRule(
+                field="username",
+                name="profile_username_present",
+                condition=~Q(authenticate_using=AuthenticateUsing.PROFILE) | ~Q(username=""),
+                message="Type the user name of the account that opens the mailboxes of this profile.",
+            ),
+            FieldRule(
+                field="password",
+                name="profile_password_present",
+                condition=~Q(authenticate_using=AuthenticateUsing.PROFILE) | ~Q(password=""),
+                message="Type the password of the account that opens the mailboxes of this profile.",
+            ),
+            FieldRule(
+                field="outgoing_username",
+                name="profile_outgoing_username_present",
+                condition=~Q(authenticate_using=AuthenticateUsing.PROFILE)
+                | Q(same_sign_in_for_outgoing=True)
+                | ~Q(outgoing_username=""),
+                message="Type the user name for sending, or use the same sign-in for outgoing.",
+            ),
+            FieldRule(
+                field="outgoing_password",
+                name="profile_outgoing_password_present",
+                condition=~Q(authenticate_using=AuthenticateUsing.PROFILE)
+                | Q(same_sign_in_for_outgoing=True)
+                | ~Q(outgoing_password=""),
+                message="Type the password for sending, or use the same sign-in for outgoing.",
+            ),
+            FieldRule(
+                field="authenticate_using",
+                name="profile_pop3_opens_own_mailbox",
+                condition=~Q(server_type=ServerType.POP3_SMTP)
+                | ~Q(authenticate_using=AuthenticateUsing.PROFILE)
+                | Q(incoming_host=""),
+                message="POP3 cannot open another account's mailbox: choose Credentials Specified by a User or Queue.",
+            ),
+            FieldRule(
+                field="incoming_folder",
+                name="profile_folder_present",
+                condition=~Q(incoming_folder=""),
+                message="Name the folder to read; it is INBOX on most servers.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def can_receive(self) -> bool:
+        return bool(self.incoming_host)
+
+    @property
+    def can_send(self) -> bool:
+        return bool(self.outgoing_host)
+
+    @property
+    def can_synchronize_act(self) -> bool:
+        """Whether a transport for appointments, contacts, and tasks exists for this server: none yet."""
+        return False
+
+    @property
+    def is_unencrypted(self) -> bool:
+        """Whether any server location of this profile is used without TLS."""
+        return any(
+            host and security == SecurityChoice.NONE
+            for host, security in (
+                (self.incoming_host, self.incoming_security),
+                (self.outgoing_host, self.outgoing_security),
+            )
+        )
+
+    def clean(self) -> None:
+        """Rules across rows, and those that SQL cannot see; raises ValidationError by field."""
+        errors: dict[str, str] = {}
+        for rule in CROSS_ROW_RULES:
+            errors.update(rule(self))
+        if errors:
+            raise ValidationError(errors)
+
+    def stored(self) -> EmailServerProfile | None:
+        """The row as it stands in the database."""
+        return type(self)._default_manager.filter(pk=self.pk).first() if self.pk else None
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ValidationError when a rule across rows is broken by now, IntegrityError for a row's own."""
+        with transaction.atomic():
+            stored = type(self)._default_manager.select_for_update().filter(pk=self.pk).first()
+            if stored is not None:
+                self.clean()
+                self._count_changes(stored)
+            super().save(*args, **kwargs)
+
+    def _count_changes(self, stored: EmailServerProfile) -> None:
+        self.connection_version = stored.connection_version + changed(self, stored, CONNECTION_FIELDS)
+        self.location_version = stored.location_version + changed(self, stored, LOCATION_FIELDS)
+
+
+def changed(new: models.Model, stored: models.Model, fields: tuple[str, ...]) -> bool:
+    """Whether any of these fields differs from the stored row; a secret differs when it was typed anew."""
+    return any(new.__dict__.get(name) != stored.__dict__.get(name) for name in fields)
+
+
+def _available(profile: EmailServerProfile) -> dict[str, str]:
+    errors = {}
+    if profile.server_type in PROTOCOLS and not type_is_available(profile.server_type):
+        label = ServerType(profile.server_type).label
+        errors["server_type"] = f"{label} is not available in this version: there is no transport for it yet."
+    if not sign_in_is_available(profile.authenticate_using):
+        errors["authenticate_using"] = (
+            "OAuth 2.0 is not available in this version: no transport can use it yet."
+        )
+    return errors
+
+
+def _location_needs_password(profile: EmailServerProfile) -> dict[str, str]:
+    """A password is never sent to another place without the person who knows it."""
+    stored = profile.stored()
+    if stored is None or profile.authenticate_using != AuthenticateUsing.PROFILE:
+        return {}
+    if not changed(profile, stored, (*LOCATION_FIELDS, "username", "outgoing_username")):
+        return {}
+    sentence = "The server location or the user name changed: type the password again."
+    return {
+        name: sentence
+        for name in ("password", "outgoing_password")
+        if getattr(stored, name) and not changed(profile, stored, (name,)) and getattr(profile, name)
+    }
+
+
+def _unencrypted_is_confirmed(profile: EmailServerProfile) -> dict[str, str]:
+    if profile.unencrypted_confirmed:
+        return {}
+    return {
+        f"{side}_security": "Without encryption everyone on the way can read mail and passwords. Choose SSL/TLS or "
+        "STARTTLS, or confirm below that this is intended."
+        for side in ("incoming", "outgoing")
+        if getattr(profile, f"{side}_security") == SecurityChoice.NONE
+        and getattr(profile, f"{side}_host")
+        and not _is_loopback(getattr(profile, f"{side}_host"))
+    }
+
+
+def _is_loopback(host: str) -> bool:
+    return host.lower() in LOOPBACK_HOSTS or host.startswith("127.")
+
+
+def _mailboxes_keep_their_server(profile: EmailServerProfile) -> dict[str, str]:
+    """What mailboxes use cannot be taken away from under them; their number is named."""
+    stored = profile.stored()
+    if stored is None:
+        return {}
+    errors = {}
+    for side, method in (("incoming", "incoming_method"), ("outgoing", "outgoing_method")):
+        if getattr(stored, f"{side}_host") and not getattr(profile, f"{side}_host"):
+            count = profile.mailboxes.filter(**{method: "server_side"}).count()  # type: ignore[attr-defined]
+            if count:
+                errors[f"{side}_host"] = (
+                    f"{count} mailbox{'es' if count > 1 else ''} of this profile "
+                    f"use{'' if count > 1 else 's'} it for {side} email: choose another method or profile there first."
+                )
+    return errors
+
+
+CROSS_ROW_RULES = (
+    _available,
+    _location_needs_password,
+    _unencrypted_is_confirmed,
+    _mailboxes_keep_their_server,
+)
+
+
+class KeyCanary(models.Model):
+    """One sealed word that every process opens at its start: the wrong key never passes for an empty password."""
+
+    word = EncryptedField()
+    secret_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+
+    def __str__(self) -> str:
+        return "key canary"

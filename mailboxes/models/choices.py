@@ -1,0 +1,81 @@
+"""The words of domain.md as choices; their labels are those of the pages."""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class Kind(TextChoices):
+    USER = "user", "User"
+    QUEUE = "queue", "Queue"
+    FORWARD = "forward", "Forward"
+
+
+class Direction(TextChoices):
+    INCOMING = "incoming", "Incoming"
+    OUTGOING = "outgoing", "Outgoing"
+    ACT = "act", "Appointments, Contacts, and Tasks"
+
+
+class IncomingMethod(TextChoices):
+    NONE = "none", "None"
+    FORWARD = "forward", "Forward Mailbox"
+    OUTLOOK = "outlook", "Microsoft Dynamics 365 for Outlook"
+    SERVER_SIDE = "server_side", "Server-Side Synchronization or Email Router"
+
+
+class OutgoingMethod(TextChoices):
+    NONE = "none", "None"
+    OUTLOOK = "outlook", "Microsoft Dynamics 365 for Outlook"
+    SERVER_SIDE = "server_side", "Server-Side Synchronization or Email Router"
+
+
+class ActMethod(TextChoices):
+    NONE = "none", "None"
+    OUTLOOK = "outlook", "Microsoft Dynamics 365 for Outlook"
+    SERVER_SIDE = "server_side", "Server-Side Synchronization"
+
+
+class Approval(TextChoices):
+    EMPTY = "empty", "Empty"
+    APPROVED = "approved", "Approved"
+    PENDING = "pending", "Pending"
+    REJECTED = "rejected", "Rejected"
+
+
+class TestStatus(TextChoices):
+    __test__ = False  # not a test class
+
+    NOT_RUN = "not_run", "Not Run"
+    SUCCESS = "success", "Success"
+    FAILURE = "failure", "Failure"
+
+
+class StepState(TextChoices):
+    PASSED = "passed", "Passed"
+    FAILED = "failed", "Failed"
+    NOT_REACHED = "not_reached", "Not reached"
+
+
+class MessageState(TextChoices):
+    RECEIVED = "received", "Received"
+    DELIVERED = "delivered", "Delivered"
+    QUARANTINED = "quarantined", "In quarantine"
+    DISCARDED = "discarded", "Discarded"
+
+
+class AlertLevel(TextChoices):
+    ERROR = "error", "Error"
+    WARNING = "warning", "Warning"
+    INFORMATION = "information", "Information"
+
+
+class Theme(TextChoices):
+    AUTO = "auto", "Auto"
+    LIGHT = "light", "Light"
+    DARK = "dark", "Dark"
+
+
+class IncomingFilter(TextChoices):
+    ALL = "all", "All messages"
+    REPLIES = "replies", "Replies only"

@@ -1,0 +1,151 @@
+"""What was collected, and whom it reached."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from emailprofiles.rules import one_of
+
+from .. import roles
+from ..routing import REASON_LABELS, RULE_LABELS, Reason, Rule
+from .choices import MessageState
+from .mailbox import Mailbox
+from .people import User
+
+
+class Messages(models.QuerySet["Message"]):
+    def visible_to(self, user: User) -> Messages:
+        """Administrators see every message, everyone else what reached them or a queue of theirs."""
+        if user.has_perm(roles.ADMINISTER):
+            return self
+        own = Mailbox.objects.filter(Q(user=user) | Q(queue__owner=user) | Q(queue__members=user))
+        return self.filter(deliveries__mailbox__in=own).distinct()
+
+    def without_bodies(self) -> Messages:
+        """Rows for lists: bytes and bodies stay in the database."""
+        return self.defer("raw", "text", "html")
+
+
+class Message(models.Model):
+    """One copy on the server, collected once.
+
+    Its identity is where it stood: (mailbox, folder, generation, remote id), the UIDVALIDITY and UID of
+    IMAP. Never the Message-ID: some mail has none, and equal ids with different content exist.
+    """
+
+    mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="collected")
+    folder = models.CharField(max_length=250, default="INBOX")
+    generation = models.CharField(max_length=40, blank=True)
+    remote_id = models.CharField(max_length=250)
+
+    state = models.CharField(max_length=12, choices=MessageState.choices, default=MessageState.RECEIVED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    reason = models.CharField(max_length=40, blank=True)
+    explanation = models.TextField(blank=True)
+    considered = models.TextField(blank=True)
+    waiting_for = models.ForeignKey(
+        Mailbox, models.SET_NULL, null=True, blank=True, related_name="awaited_messages"
+    )
+
+    message_id = models.TextField("Message-ID", blank=True)
+    subject = models.TextField(blank=True)
+    sender = models.CharField(max_length=320, blank=True)
+    sender_name = models.TextField(blank=True)
+    recipients = models.TextField(blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField()
+    collected_at = models.DateTimeField(default=timezone.now)
+    defects = models.TextField(blank=True)
+    same_key = models.CharField(max_length=64, blank=True)
+
+    disposed_at = models.DateTimeField(null=True, blank=True)
+    disposal = models.CharField(max_length=10, blank=True)
+
+    size = models.PositiveBigIntegerField()
+    raw_sha256 = models.CharField(max_length=64)
+    text = models.TextField(blank=True)
+    html = models.TextField(blank=True)
+    raw = models.BinaryField()
+
+    objects = Messages.as_manager()
+
+    class Meta:
+        ordering = ("-received_at", "-pk")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["mailbox", "folder", "generation", "remote_id"], name="message_once_per_copy"
+            ),
+            one_of("state", MessageState, "message"),
+        ]
+        indexes = [
+            models.Index(fields=["-received_at", "-id"], name="message_newest"),
+            models.Index(fields=["state", "-received_at"], name="message_by_state"),
+            models.Index(
+                fields=["mailbox", "state"], condition=Q(disposed_at__isnull=True), name="message_to_settle"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject or "(no subject)"
+
+    @property
+    def reason_label(self) -> str:
+        """Why it is in quarantine, in the words of the page."""
+        return REASON_LABELS[Reason(self.reason)] if self.reason else ""
+
+
+class Attachment(models.Model):
+    """A part with a name; downloads only, never shown by us."""
+
+    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments")
+    number = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=255)
+    content_type = models.CharField(max_length=255)
+    content_id = models.TextField(blank=True)
+    size = models.PositiveBigIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ("message", "number")
+        constraints = [
+            models.UniqueConstraint(fields=["message", "number"], name="attachment_one_per_number"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """A message that reached a user or queue, and why. The same mail reaches the same target once.
+
+    `same_key` (Message-ID and digest, empty without a Message-ID) holds that in the database, too.
+    """
+
+    message = models.ForeignKey(Message, models.PROTECT, related_name="deliveries")
+    mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="deliveries")
+    rule = models.CharField(max_length=30)
+    evidence = models.TextField()
+    header = models.CharField(max_length=100, blank=True)
+    address = models.CharField(max_length=320, blank=True)
+    same_key = models.CharField(max_length=64, blank=True)
+    delivered_at = models.DateTimeField(default=timezone.now)
+    delivered_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ("-delivered_at", "-pk")
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["message", "mailbox"], name="delivery_once_per_message"),
+            models.UniqueConstraint(
+                fields=["mailbox", "same_key"], condition=~Q(same_key=""), name="delivery_once_per_mail"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.message} to {self.mailbox}"
+
+    @property
+    def rule_label(self) -> str:
+        return RULE_LABELS[Rule(self.rule)]

@@ -1,0 +1,481 @@
+"""The mailbox record: what a person saved about the mail of one address. The engine never writes it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from emailprofiles.fields import EncryptedField
+from emailprofiles.models import AuthenticateUsing, EmailServerProfile, changed
+from emailprofiles.rules import FieldRule, one_of
+
+from .choices import ActMethod, Approval, Direction, IncomingMethod, Kind, OutgoingMethod, TestStatus
+from .people import Queue, Regarding, User
+
+FORWARD = Q(is_forward_mailbox=True)
+QUEUE = Q(queue__isnull=False)
+USER = Q(user__isnull=False)
+
+# What a test vouches for. Deleting belongs to it: the step "may delete" was tried for it.
+CONNECTION_FIELDS = (
+    "email_address",
+    "delete_emails_after_processing",
+    "allow_credentials",
+    "username",
+    "password",
+    "server_profile_id",
+    "incoming_method",
+    "outgoing_method",
+    "act_method",
+)
+
+
+def _rule(field: str, name: str, condition: Q, message: str) -> FieldRule:
+    return FieldRule(field=field, name=f"mailbox_{name}", condition=condition, message=message)
+
+
+ROW_RULES = [
+    one_of("incoming_method", IncomingMethod, "mailbox"),
+    one_of("outgoing_method", OutgoingMethod, "mailbox"),
+    one_of("act_method", ActMethod, "mailbox"),
+    one_of("approval", Approval, "mailbox"),
+    _rule(
+        "user",
+        "regards_one",
+        ~(USER & QUEUE),
+        "A mailbox regards a user or a queue, not both.",
+    ),
+    _rule(
+        "is_forward_mailbox",
+        "forward_has_empty_regarding",
+        (FORWARD & ~USER & ~QUEUE) | (~FORWARD & (USER | QUEUE)),
+        "Regarding stays empty for a forward mailbox, and is required for any other.",
+    ),
+    _rule(
+        "delete_emails_after_processing",
+        "delete_not_for_users",
+        Q(delete_emails_after_processing=False) | ~USER,
+        "Only a forward mailbox or a queue's mailbox can delete emails after processing. Choose No.",
+    ),
+    _rule(
+        "incoming_method",
+        "forward_receives_server_side",
+        ~FORWARD | Q(incoming_method__in=[IncomingMethod.NONE, IncomingMethod.SERVER_SIDE]),
+        "A forward mailbox is read by server-side synchronization or not at all.",
+    ),
+    _rule(
+        "outgoing_method",
+        "forward_sends_nothing",
+        ~FORWARD | Q(outgoing_method=OutgoingMethod.NONE),
+        "For a forward mailbox only None is allowed: answers leave through the mailbox of the user or queue.",
+    ),
+    _rule(
+        "incoming_method",
+        "queue_receives_without_outlook",
+        ~(QUEUE & Q(incoming_method=IncomingMethod.OUTLOOK)),
+        "A queue has no Outlook of its own: choose Forward Mailbox, server-side synchronization or None.",
+    ),
+    _rule(
+        "outgoing_method",
+        "queue_sends_without_outlook",
+        ~(QUEUE & Q(outgoing_method=OutgoingMethod.OUTLOOK)),
+        "A queue has no Outlook of its own: choose server-side synchronization or None.",
+    ),
+    _rule(
+        "act_method",
+        "act_only_for_users",
+        USER | Q(act_method=ActMethod.NONE),
+        "Only a user has appointments, contacts, and tasks. Choose None.",
+    ),
+    _rule(
+        "server_profile",
+        "server_side_has_a_profile",
+        Q(server_profile__isnull=False)
+        | (
+            ~Q(incoming_method=IncomingMethod.SERVER_SIDE)
+            & ~Q(outgoing_method=OutgoingMethod.SERVER_SIDE)
+            & ~Q(act_method=ActMethod.SERVER_SIDE)
+        ),
+        "Server-side synchronization needs to know the server: choose a profile.",
+    ),
+    _rule(
+        "username",
+        "username_present",
+        Q(allow_credentials=False) | ~Q(username=""),
+        "Type the user name that the mail server expects at sign-in.",
+    ),
+    _rule(
+        "password",
+        "password_present",
+        Q(allow_credentials=False) | ~Q(password=""),
+        "Type the password that belongs to this user name.",
+    ),
+    _rule(
+        "approval",
+        "approval_fits_kind",
+        (FORWARD & Q(approval=Approval.EMPTY)) | (~FORWARD & ~Q(approval=Approval.EMPTY)),
+        "A forward mailbox needs no approval; the address of a user or queue is pending, approved or rejected.",
+    ),
+    _rule("name", "name_present", ~Q(name=""), "Type a name."),
+    _rule("email_address", "address_present", ~Q(email_address=""), "Type an email address."),
+]
+
+
+class Mailbox(models.Model):
+    """How the mail of one address is synchronized. Three kinds: user, queue, forward."""
+
+    name = models.CharField("Name", max_length=200)
+    owner = models.ForeignKey(User, models.PROTECT, verbose_name="Owner", related_name="owned_mailboxes")
+    email_address = models.EmailField("Email address", max_length=254)
+    delete_emails_after_processing = models.BooleanField("Delete Emails After Processing", default=False)
+    user = models.OneToOneField(
+        User, models.PROTECT, null=True, blank=True, editable=False, related_name="mailbox"
+    )
+    queue = models.OneToOneField(
+        Queue, models.PROTECT, null=True, blank=True, editable=False, related_name="mailbox"
+    )
+    is_forward_mailbox = models.BooleanField("Is Forward Mailbox", default=False, editable=False)
+
+    allow_credentials = models.BooleanField("Allow to Use Credentials for Email Processing", default=False)
+    username = models.CharField("User Name", max_length=254, blank=True)
+    password = EncryptedField("Password")
+    credentials_location_version = models.PositiveIntegerField(null=True, editable=False)
+
+    server_profile = models.ForeignKey(
+        EmailServerProfile,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name="Server Profile",
+        related_name="mailboxes",
+    )
+    incoming_method = models.CharField(
+        "Incoming Email", max_length=20, choices=IncomingMethod.choices, default=IncomingMethod.NONE
+    )
+    outgoing_method = models.CharField(
+        "Outgoing Email", max_length=20, choices=OutgoingMethod.choices, default=OutgoingMethod.NONE
+    )
+    act_method = models.CharField(
+        "Appointments, Contacts, and Tasks", max_length=20, choices=ActMethod.choices, default=ActMethod.NONE
+    )
+
+    approval = models.CharField(
+        "Email approval", max_length=10, choices=Approval.choices, default=Approval.EMPTY, editable=False
+    )
+    approval_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    approval_at = models.DateTimeField(null=True, blank=True, editable=False)
+    is_active = models.BooleanField("Active", default=True, editable=False)
+
+    connection_version = models.PositiveIntegerField(default=1, editable=False)
+    secret_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+    changed_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name_plural = "mailboxes"
+        permissions = [
+            ("administer_email", "May administer email"),
+            ("approve_email_address", "May approve and reject email addresses"),
+        ]
+        constraints = [
+            *ROW_RULES,
+            models.UniqueConstraint(
+                Lower("email_address"),
+                condition=Q(is_active=True),
+                name="mailbox_address_is_unique",
+                violation_error_message="Another active mailbox has this address.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def new_forward(cls, **values: Any) -> Mailbox:
+        """An unsaved forward mailbox; user and queue mailboxes are made with their user or queue."""
+        return cls(is_forward_mailbox=True, approval=Approval.EMPTY, **values)
+
+    @classmethod
+    def new_for(cls, regarding: Regarding) -> Mailbox:
+        """The unsaved mailbox of a new user or queue, filled from Email Configuration Settings."""
+        from .office import EmailConfigurationSettings
+
+        profile = EmailServerProfile.objects.filter(is_default=True, is_active=True).first()
+        methods = EmailConfigurationSettings.load().methods_for(regarding.kind, profile)
+        return cls(
+            **{regarding.kind: regarding},
+            **methods,
+            name=regarding.label[:200],
+            owner=regarding.mailbox_owner(),
+            email_address=regarding.address,
+            server_profile=profile,
+            approval=Approval.PENDING,
+            is_active=regarding.active,
+        )
+
+    @property
+    def regarding(self) -> User | Queue | None:
+        return self.user or self.queue
+
+    @property
+    def kind(self) -> Kind:
+        if self.is_forward_mailbox:
+            return Kind.FORWARD
+        return Kind.USER if self.user_id else Kind.QUEUE
+
+    def method(self, direction: str) -> str:
+        """The method of one direction, such as "server_side"."""
+        methods: dict[str, str] = {
+            Direction.INCOMING: self.incoming_method,
+            Direction.OUTGOING: self.outgoing_method,
+            Direction.ACT: self.act_method,
+        }
+        return methods[direction]
+
+    @property
+    def profile_version(self) -> int:
+        """The version of the chosen profile; 0 when none is chosen."""
+        return self.server_profile.connection_version if self.server_profile else 0
+
+    def state(self, direction: str) -> Any:
+        """The SyncState of a direction; uses a prefetched `states`."""
+        return next(state for state in self.states.all() if state.direction == direction)  # type: ignore[attr-defined]
+
+    @property
+    def incoming_email_status(self) -> str:
+        return self.test_status(Direction.INCOMING)
+
+    @property
+    def outgoing_email_status(self) -> str:
+        return self.test_status(Direction.OUTGOING)
+
+    @property
+    def act_status(self) -> str:
+        return self.test_status(Direction.ACT)
+
+    def test_status(self, direction: str) -> str:
+        """The result of the last test, or not_run when the settings changed since."""
+        state = self.state(direction)
+        status: str = state.test_status
+        return status if state.vouches_for(self) else TestStatus.NOT_RUN
+
+    @property
+    def mailbox_test_completed_on(self) -> Any:
+        test = self.tests.filter(finished_at__isnull=False).order_by("-finished_at").first()  # type: ignore[attr-defined]
+        return test.finished_at if test else None
+
+    def clean(self) -> None:
+        """The rules across rows; raises ValidationError by field."""
+        super().clean()
+        errors: dict[str, str] = {}
+        for rule in CROSS_ROW_RULES:
+            for field, sentence in rule(self).items():
+                errors.setdefault(field, sentence)
+        if errors:
+            raise ValidationError(errors)
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Saves under the locks that the rules across rows need; see `clean()`.
+
+        Raises ValidationError when one of them is broken by now, IntegrityError for a row's own rule.
+        """
+        names = None if update_fields is None else set(update_fields)
+        with transaction.atomic():
+            stored = self._lock()
+            self.clean()
+            names = self._follow_changes(stored, names)
+            adding = self._state.adding
+            super().save(*args, update_fields=names, **kwargs)
+            if adding:
+                self._make_states()
+            elif stored and stored.email_address != self.email_address and self.regarding:
+                if self.regarding.address != self.email_address:
+                    self.regarding.keep_address(self.email_address)
+
+    def _lock(self) -> Mailbox | None:
+        """Lock what the rules across rows look at; returns this row as stored."""
+        from .office import EmailConfigurationSettings
+
+        stored = type(self)._default_manager.select_for_update().filter(pk=self.pk).first()
+        EmailConfigurationSettings.lock()
+        if self.server_profile_id:
+            self.server_profile = EmailServerProfile.objects.select_for_update().get(
+                pk=self.server_profile_id
+            )
+        return stored
+
+    def _follow_changes(self, stored: Mailbox | None, names: set[str] | None) -> set[str] | None:
+        """Set what follows from a change: version, approval, where the credentials may go."""
+        follows = set()
+        if stored is None or changed(self, stored, ("password", "server_profile_id")):
+            self.credentials_location_version = (
+                self.server_profile.location_version if self.server_profile else None
+            )
+            follows.add("credentials_location_version")
+        if stored is not None:
+            relevant = [
+                n for n in CONNECTION_FIELDS if names is None or n.removesuffix("_id") in names or n in names
+            ]
+            self.connection_version = stored.connection_version + changed(self, stored, tuple(relevant))
+            follows.add("connection_version")
+            if stored.email_address.lower() != self.email_address.lower() and not self.is_forward_mailbox:
+                self.approval, self.approval_by, self.approval_at = Approval.PENDING, None, None
+                follows.update({"approval", "approval_by", "approval_at"})
+        return None if names is None else names | follows | {"changed_at"}
+
+    def _make_states(self) -> None:
+        from .state import SyncState
+
+        SyncState.objects.bulk_create(
+            SyncState(mailbox=self, direction=direction) for direction in Direction.values
+        )
+
+    def follow(self, regarding: Regarding) -> None:
+        """Take over address, owner and deactivation from the user or queue; this row is locked already."""
+        wanted = {"email_address": regarding.address, "owner_id": regarding.mailbox_owner().pk}
+        if not regarding.active:
+            wanted["is_active"] = False
+        differing = {name: value for name, value in wanted.items() if getattr(self, name) != value}
+        if not differing:
+            return
+        if "owner_id" in differing:
+            self.owner = regarding.mailbox_owner()
+        for name, value in differing.items():
+            setattr(self, name, value)
+        setattr(self, regarding.kind, regarding)
+        self.save(update_fields=[name.removesuffix("_id") for name in differing])
+
+
+def address_holder(
+    address: str, *, mailbox: Mailbox | None = None, regarding: Regarding | None = None
+) -> str:
+    """Who holds an address among active mailboxes, as "the queue mailbox Support"; "" when nobody else does."""
+    others = Mailbox.objects.filter(email_address__iexact=address, is_active=True)
+    if mailbox is not None and mailbox.pk:
+        others = others.exclude(pk=mailbox.pk)
+    if regarding is not None and regarding.pk:
+        others = others.exclude(**{regarding.kind: regarding})
+    holder = others.first()
+    return f"the {holder.kind.label.lower()} mailbox {holder.name}" if holder else ""
+
+
+def _address_is_free(mailbox: Mailbox) -> dict[str, str]:
+    if not mailbox.is_active:
+        return {}
+    holder = address_holder(mailbox.email_address, mailbox=mailbox)
+    if not holder:
+        return {}
+    need = (
+        "A forward mailbox needs an address of its own."
+        if mailbox.is_forward_mailbox
+        else "Choose another address."
+    )
+    return {"email_address": f"{mailbox.email_address} already belongs to {holder}. {need}"}
+
+
+def _regarding_is_active(mailbox: Mailbox) -> dict[str, str]:
+    regarding = mailbox.regarding
+    if mailbox.is_active and regarding is not None and not regarding.active:
+        return {
+            "is_active": f"{regarding.label} is not active: activate the {mailbox.kind.label.lower()} first."
+        }
+    return {}
+
+
+def _regarding_is_fixed(mailbox: Mailbox) -> dict[str, str]:
+    stored = Mailbox.objects.filter(pk=mailbox.pk).first() if mailbox.pk else None
+    if stored is None or not changed(mailbox, stored, ("user_id", "queue_id", "is_forward_mailbox")):
+        return {}
+    return {"is_forward_mailbox": "Regarding and Is Forward Mailbox are fixed when a mailbox is created."}
+
+
+def _profile_serves(mailbox: Mailbox) -> dict[str, str]:
+    """The profile must be able to do what the methods ask of it."""
+    profile = mailbox.server_profile
+    if profile is None:
+        return {}
+    asked = (
+        ("incoming_method", profile.can_receive, "has no incoming server"),
+        ("outgoing_method", profile.can_send, "has no outgoing server"),
+        ("act_method", profile.can_synchronize_act, "cannot synchronize appointments, contacts, and tasks"),
+    )
+    errors = {
+        field: f"The profile {profile.name} {lacks}. Choose another profile or method."
+        for field, able, lacks in asked
+        if getattr(mailbox, field) == IncomingMethod.SERVER_SIDE and not able
+    }
+    if not profile.is_active and _profile_is_chosen_now(mailbox):
+        errors["server_profile"] = f"The profile {profile.name} is not active. Choose an active one."
+    return errors
+
+
+def _profile_is_chosen_now(mailbox: Mailbox) -> bool:
+    stored = Mailbox.objects.filter(pk=mailbox.pk).first() if mailbox.pk else None
+    return stored is None or stored.server_profile_id != mailbox.server_profile_id
+
+
+def _credentials_typed_again(mailbox: Mailbox) -> dict[str, str]:
+    """A stored password is never sent under another name, or to another server, by someone who does not know it."""
+    stored = Mailbox.objects.filter(pk=mailbox.pk).first() if mailbox.pk else None
+    if stored is None or not stored.password or not mailbox.password:
+        return {}
+    if changed(mailbox, stored, ("password",)) or not changed(
+        mailbox, stored, ("username", "server_profile_id")
+    ):
+        return {}
+    return {"password": "The user name or the server profile changed: type the password again."}
+
+
+def _server_mailbox_is_free(mailbox: Mailbox) -> dict[str, str]:
+    """Two active mailboxes never open the same folder of the same account."""
+    profile = mailbox.server_profile
+    if not mailbox.is_active or profile is None or mailbox.incoming_method != IncomingMethod.SERVER_SIDE:
+        return {}
+    account = effective_account(mailbox)
+    others = Mailbox.objects.filter(
+        Q(server_profile__authenticate_using=AuthenticateUsing.MAILBOX, username__iexact=account)
+        | Q(server_profile__authenticate_using=AuthenticateUsing.PROFILE, email_address__iexact=account),
+        is_active=True,
+        incoming_method=IncomingMethod.SERVER_SIDE,
+        server_profile__incoming_host__iexact=profile.incoming_host,
+        server_profile__incoming_port=profile.incoming_port,
+        server_profile__incoming_folder=profile.incoming_folder,
+    ).exclude(pk=mailbox.pk)
+    holder = others.first() if account else None
+    if holder is None:
+        return {}
+    field = "username" if profile.authenticate_using == AuthenticateUsing.MAILBOX else "email_address"
+    return {
+        field: f"The mailbox {holder.name} already reads {profile.incoming_folder} of {account} on "
+        f"{profile.incoming_host}. Two mailboxes cannot collect from the same place."
+    }
+
+
+def effective_account(mailbox: Mailbox) -> str:
+    """The account whose folders are opened on the server; "" when it is not known yet."""
+    profile = mailbox.server_profile
+    if profile is not None and profile.authenticate_using == AuthenticateUsing.PROFILE:
+        return mailbox.email_address
+    return mailbox.username if mailbox.allow_credentials else ""
+
+
+CROSS_ROW_RULES = (
+    _address_is_free,
+    _regarding_is_active,
+    _regarding_is_fixed,
+    _profile_serves,
+    _credentials_typed_again,
+    _server_mailbox_is_free,
+)

@@ -1,0 +1,220 @@
+"""What holds for the whole office: settings, routing headers, alerts, the first administrator's link."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from emailprofiles.models import EmailServerProfile
+from emailprofiles.rules import FieldRule, one_of
+
+from ..routing import ROUTING_HEADERS
+from .choices import ActMethod, AlertLevel, Approval, Direction, IncomingMethod, Kind, OutgoingMethod
+from .mailbox import Mailbox
+from .people import User
+
+
+class EmailConfigurationSettings(models.Model):
+    """One record: the defaults for new mailboxes, the approvals, how forwarded copies are recognised.
+
+    The default server profile is the profile's own flag `is_default`.
+    """
+
+    default_incoming_method = models.CharField(
+        "Default Incoming Email",
+        max_length=20,
+        choices=IncomingMethod.choices,
+        default=IncomingMethod.FORWARD,
+    )
+    default_outgoing_method = models.CharField(
+        "Default Outgoing Email", max_length=20, choices=OutgoingMethod.choices, default=OutgoingMethod.NONE
+    )
+    default_act_method = models.CharField(
+        "Default Appointments, Contacts, and Tasks",
+        max_length=20,
+        choices=ActMethod.choices,
+        default=ActMethod.NONE,
+    )
+    require_approval_for_users = models.BooleanField("Process emails only for approved users", default=True)
+    require_approval_for_queues = models.BooleanField("Process emails only for approved queues", default=True)
+    route_by_to_and_cc = models.BooleanField("Route by To and Cc when nothing else matches", default=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "email configuration settings"
+        constraints = [
+            FieldRule(
+                field="__all__",
+                name="settings_one_record",
+                condition=Q(pk=1),
+                message="There is one record of Email Configuration Settings.",
+            ),
+            one_of("default_incoming_method", IncomingMethod, "settings"),
+            one_of("default_outgoing_method", OutgoingMethod, "settings"),
+            one_of("default_act_method", ActMethod, "settings"),
+        ]
+
+    def __str__(self) -> str:
+        return "Email Configuration Settings"
+
+    @classmethod
+    def load(cls) -> EmailConfigurationSettings:
+        """The record, made with the shipped defaults when there is none yet."""
+        record = cls.objects.filter(pk=1).first()
+        if record is None:
+            with transaction.atomic():
+                record, made = cls.objects.get_or_create(pk=1)
+                if made:
+                    RoutingHeader.replace(ROUTING_HEADERS)
+        return record
+
+    @classmethod
+    def lock(cls) -> EmailConfigurationSettings:
+        """The record, locked: rules that compare mailboxes are decided one save after the other."""
+        cls.load()
+        return cls.objects.select_for_update().get(pk=1)
+
+    def requires_approval(self, kind: str) -> bool:
+        """Whether an address of this kind must be approved before anything runs for it."""
+        return (kind == Kind.USER and self.require_approval_for_users) or (
+            kind == Kind.QUEUE and self.require_approval_for_queues
+        )
+
+    def approved(self, prefix: str = "mailbox__") -> Q:
+        """SQL: the address is approved, or needs no approval."""
+        condition = Q(**{f"{prefix}approval": Approval.APPROVED}) | Q(**{f"{prefix}is_forward_mailbox": True})
+        if not self.require_approval_for_users:
+            condition |= Q(**{f"{prefix}user__isnull": False})
+        if not self.require_approval_for_queues:
+            condition |= Q(**{f"{prefix}queue__isnull": False})
+        return condition
+
+    def methods_for(self, kind: str, profile: EmailServerProfile | None) -> dict[str, str]:
+        """The default methods, clipped to what this kind and the default profile allow."""
+        incoming, outgoing, act = (
+            self.default_incoming_method,
+            self.default_outgoing_method,
+            self.default_act_method,
+        )
+        able = {
+            "incoming_method": profile is not None and profile.can_receive,
+            "outgoing_method": profile is not None and profile.can_send,
+            "act_method": profile is not None and profile.can_synchronize_act,
+        }
+        chosen = {
+            "incoming_method": incoming,
+            "outgoing_method": outgoing,
+            "act_method": act if kind == Kind.USER else ActMethod.NONE,
+        }
+        return {name: _clip(method, kind, able[name]) for name, method in chosen.items()}
+
+
+def _clip(method: str, kind: str, able: bool) -> str:
+    if method == IncomingMethod.SERVER_SIDE and not able:
+        return IncomingMethod.NONE
+    if method == IncomingMethod.OUTLOOK and kind != Kind.USER:
+        return IncomingMethod.NONE
+    return method
+
+
+class RoutingHeader(models.Model):
+    """A header in which servers name the mailbox a forwarded copy came from; the first one counts most."""
+
+    position = models.PositiveSmallIntegerField(unique=True)
+    name = models.CharField(max_length=100)
+
+    class Meta:
+        ordering = ("position",)
+        constraints = [
+            FieldRule(
+                field="name",
+                name="routingheader_name_is_a_header",
+                condition=Q(name__regex=r"^[!-9;-~]+$"),
+                message="A header name has no spaces and no colon, such as X-Original-To (RFC 5322, 2.2).",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The headers in order."""
+        return tuple(cls.objects.values_list("name", flat=True))
+
+    @classmethod
+    def replace(cls, names: tuple[str, ...] | list[str]) -> None:
+        """Put these headers, in this order, in place of all others."""
+        with transaction.atomic():
+            cls.objects.all().delete()
+            cls.objects.bulk_create(cls(position=number, name=name) for number, name in enumerate(names))
+
+
+class Alert(models.Model):
+    """One open sentence per cause: what stopped, since when, why, what we do, what you can do."""
+
+    cause = models.CharField(max_length=200)
+    level = models.CharField(max_length=12, choices=AlertLevel.choices, default=AlertLevel.ERROR)
+    owner = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="alerts")
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, null=True, blank=True, related_name="alerts")
+    direction = models.CharField(max_length=10, choices=Direction.choices, blank=True)
+    profile = models.ForeignKey(
+        EmailServerProfile, models.CASCADE, null=True, blank=True, related_name="alerts"
+    )
+    title = models.TextField()
+    why = models.TextField()
+    what_we_do = models.TextField()
+    what_you_can_do = models.TextField()
+    server_words = models.TextField(blank=True)
+    since = models.DateTimeField(default=timezone.now)
+    last_seen_at = models.DateTimeField(default=timezone.now)
+    times = models.PositiveIntegerField(default=1)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolution = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-since", "-pk")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cause"], condition=Q(resolved_at__isnull=True), name="alert_one_open_per_cause"
+            ),
+            one_of("level", AlertLevel, "alert"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class SetupLink(models.Model):
+    """The one-time link that makes the first administrator; only its hash is stored."""
+
+    LIFETIME = timedelta(minutes=30)
+
+    token_hash = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"setup link until {self.expires_at:%H:%M}"
+
+    @classmethod
+    def issue(cls) -> str:
+        """A fresh token; earlier ones end."""
+        token = secrets.token_urlsafe(32)
+        cls.objects.all().delete()
+        cls.objects.create(token_hash=_hash(token), expires_at=timezone.now() + cls.LIFETIME)
+        return token
+
+    @classmethod
+    def redeemable(cls, token: str) -> SetupLink | None:
+        """The link of this token while it lasts and there is no user yet."""
+        if User.objects.exists():
+            return None
+        return cls.objects.filter(token_hash=_hash(token), expires_at__gt=timezone.now()).first()
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

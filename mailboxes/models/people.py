@@ -1,0 +1,173 @@
+"""Users and queues: those whose mail it is. Each has exactly one mailbox, made together with it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from .choices import IncomingFilter, Kind, Theme
+
+
+class Regarding(models.Model):
+    """What users and queues have in common: an address that is also their mailbox's.
+
+    One fact with two homes is kept equal by one pair of functions: `save()` here and
+    `Mailbox.save()`. Both lock the mailbox first, then the user or queue.
+    """
+
+    address_field: str
+    kind: Kind
+
+    class Meta:
+        abstract = True
+
+    @property
+    def address(self) -> str:
+        return cast(str, getattr(self, self.address_field))
+
+    @property
+    def label(self) -> str:
+        """The name people know it by."""
+        raise NotImplementedError
+
+    @property
+    def active(self) -> bool:
+        raise NotImplementedError
+
+    def mailbox_owner(self) -> User:
+        """Who owns its mailbox."""
+        raise NotImplementedError
+
+    def clean(self) -> None:
+        super().clean()
+        if sentence := self._address_in_use():
+            raise ValidationError({self.address_field: sentence})
+
+    def _address_in_use(self) -> str:
+        from .mailbox import address_holder
+
+        if not self.active:
+            return ""
+        holder = address_holder(self.address, regarding=self)
+        return f"{self.address} already belongs to {holder}. Choose another address." if holder else ""
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Saves the row and keeps its mailbox in step; raises ValidationError when the address is taken."""
+        from .mailbox import Mailbox
+
+        with transaction.atomic():
+            mailbox = (
+                Mailbox.objects.select_for_update().filter(**{self.kind: self}).first() if self.pk else None
+            )
+            super().save(*args, **kwargs)
+            if mailbox is None:
+                Mailbox.new_for(self).save()
+            else:
+                mailbox.follow(self)
+
+    def keep_address(self, address: str) -> None:
+        """Take over an address that was changed at the mailbox, whose row the caller has locked."""
+        locked = type(self)._default_manager.select_for_update().get(pk=self.pk)
+        setattr(locked, self.address_field, address)
+        setattr(self, self.address_field, address)
+        models.Model.save(locked, update_fields=[self.address_field])
+
+
+class User(Regarding, AbstractUser):
+    """A person who signs in here and whose mail is synchronized."""
+
+    email = models.EmailField("Email address", max_length=254)
+    theme = models.CharField(max_length=10, choices=Theme.choices, default=Theme.AUTO)
+    time_zone = models.CharField("Time zone", max_length=60, default="UTC")
+    language = models.CharField(max_length=10, default="en")
+    incoming_filter = models.CharField(
+        max_length=20, choices=IncomingFilter.choices, default=IncomingFilter.ALL
+    )
+
+    REQUIRED_FIELDS = ["email"]
+    address_field = "email"
+    kind = Kind.USER
+
+    class Meta(AbstractUser.Meta):
+        abstract = False
+        ordering = ("username",)
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                condition=Q(is_active=True),
+                name="user_email_is_unique",
+                violation_error_message="Another active user has this address.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def label(self) -> str:
+        return self.get_full_name() or self.get_username()
+
+    @property
+    def initials(self) -> str:
+        words = self.label.split()
+        return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper()
+
+    @property
+    def active(self) -> bool:
+        return self.is_active
+
+    def mailbox_owner(self) -> User:
+        return self
+
+    def clean(self) -> None:
+        AbstractUser.clean(self)
+        Regarding.clean(self)
+
+
+class Queue(Regarding):
+    """A shared address, such as Support; public, or private to its members."""
+
+    name = models.CharField("Name", max_length=200)
+    email_address = models.EmailField("Email address", max_length=254)
+    owner = models.ForeignKey(User, models.PROTECT, verbose_name="Owner", related_name="owned_queues")
+    description = models.TextField("Description", blank=True)
+    is_private = models.BooleanField("Private", default=False)
+    members = models.ManyToManyField(User, verbose_name="Members", blank=True, related_name="queues")
+    incoming_filter = models.CharField(
+        max_length=20, choices=IncomingFilter.choices, default=IncomingFilter.ALL
+    )
+    is_active = models.BooleanField("Active", default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    address_field = "email_address"
+    kind = Kind.QUEUE
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email_address"),
+                condition=Q(is_active=True),
+                name="queue_email_address_is_unique",
+                violation_error_message="Another active queue has this address.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def active(self) -> bool:
+        return self.is_active
+
+    def mailbox_owner(self) -> User:
+        return self.owner

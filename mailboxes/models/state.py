@@ -1,0 +1,201 @@
+"""What the engine knows: one SyncState per mailbox and direction, tests and their steps, who is at work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from emailprofiles.models import AuthenticateUsing, EmailServerProfile
+from emailprofiles.rules import one_of
+
+from .choices import Direction, StepState, TestStatus
+from .mailbox import Mailbox
+from .people import User
+
+METHOD_FIELDS = {
+    Direction.INCOMING: "incoming_method",
+    Direction.OUTGOING: "outgoing_method",
+    Direction.ACT: "act_method",
+}
+
+
+def vouched() -> Q:
+    """SQL twin of `SyncState.vouches_for`: the last test saw the settings as they are now."""
+    return Q(
+        tested_mailbox_version=F("mailbox__connection_version"),
+        tested_profile_version=Coalesce(F("mailbox__server_profile__connection_version"), 0),
+    )
+
+
+class SyncStates(models.QuerySet["SyncState"]):
+    def running(self, direction: Direction, *, approved: Q) -> SyncStates:
+        """The directions that run: SQL twin of `preconditions.unmet`, less back-off and circuit.
+
+        `approved` is `EmailConfigurationSettings.approved()`, read once for each claim.
+        """
+        return self.filter(
+            vouched(),
+            approved,
+            Q(mailbox__server_profile__authenticate_using=AuthenticateUsing.PROFILE)
+            | Q(mailbox__server_profile__authenticate_using=AuthenticateUsing.ANONYMOUS)
+            | Q(
+                mailbox__allow_credentials=True,
+                mailbox__credentials_location_version=F("mailbox__server_profile__location_version"),
+            ),
+            direction=direction,
+            enabled=True,
+            test_status=TestStatus.SUCCESS,
+            mailbox__is_active=True,
+            mailbox__server_profile__is_active=True,
+            **{f"mailbox__{METHOD_FIELDS[direction]}": "server_side"},
+        )
+
+
+class SyncState(models.Model):
+    """The engine's row for one direction of one mailbox; a form never writes it.
+
+    `fence` grows with each claim of the lease; every write of a pass is conditional on it. The cursor
+    (`cursor_folder`, `cursor_generation`, `cursor_position`) says: everything up to here is stored.
+    """
+
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="states")
+    direction = models.CharField(max_length=10, choices=Direction.choices)
+
+    enabled = models.BooleanField(default=False)
+    test_status = models.CharField(max_length=10, choices=TestStatus.choices, default=TestStatus.NOT_RUN)
+    tested_mailbox_version = models.PositiveIntegerField(default=0)
+    tested_profile_version = models.PositiveIntegerField(default=0)
+
+    next_run_at = models.DateTimeField(null=True, blank=True)
+    lease_holder = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    fence = models.PositiveBigIntegerField(default=0)
+
+    failures = models.PositiveIntegerField(default=0)
+    failing_since = models.DateTimeField(null=True, blank=True)
+    last_run_at = models.DateTimeField(null=True, blank=True)
+    last_success_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(blank=True)
+    skipped = models.PositiveBigIntegerField(default=0)
+
+    cursor_folder = models.CharField(max_length=250, blank=True)
+    cursor_generation = models.CharField(max_length=40, blank=True)
+    cursor_position = models.CharField(max_length=250, blank=True)
+
+    objects = SyncStates.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["mailbox", "direction"], name="state_one_per_direction"),
+            one_of("direction", Direction, "state"),
+            one_of("test_status", TestStatus, "state"),
+        ]
+        indexes = [models.Index(fields=["direction", "enabled", "next_run_at"], name="state_due")]
+
+    def __str__(self) -> str:
+        return f"{self.mailbox} {self.direction}"
+
+    def vouches_for(self, mailbox: Mailbox) -> bool:
+        """Whether the last test saw exactly the settings that this mailbox and its profile have now."""
+        return (
+            self.tested_mailbox_version == mailbox.connection_version
+            and self.tested_profile_version == mailbox.profile_version
+        )
+
+
+class ServerCircuit(models.Model):
+    """A server that fails for everyone is asked by one probing mailbox, not by all of them."""
+
+    profile = models.OneToOneField(EmailServerProfile, models.CASCADE, related_name="circuit")
+    open_until = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=1)
+    since = models.DateTimeField(default=timezone.now)
+    reason = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.profile}: {self.reason}"
+
+
+class ConfigurationTest(models.Model):
+    """One run of Test & Enable: requested by a person, claimed by a worker, told step by step."""
+
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="tests")
+    requested_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    requested_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    lease_holder = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    fence = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-requested_at", "-pk")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["mailbox"], condition=Q(finished_at__isnull=True), name="test_one_open_per_mailbox"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"test of {self.mailbox} requested at {self.requested_at:%Y-%m-%d %H:%M}"
+
+    @classmethod
+    def request(cls, mailbox: Mailbox, requested_by: User | None) -> ConfigurationTest:
+        """Ask for a test; an open one of this mailbox is returned instead of a second."""
+        test, _ = cls.objects.get_or_create(
+            mailbox=mailbox, finished_at=None, defaults={"requested_by": requested_by}
+        )
+        return test
+
+
+class TestStep(models.Model):
+    """One step of the ladder of one direction, written when it ended."""
+
+    __test__ = False  # not a test class
+
+    test = models.ForeignKey(ConfigurationTest, models.CASCADE, related_name="steps")
+    direction = models.CharField(max_length=10, choices=Direction.choices)
+    number = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=60)
+    state = models.CharField(max_length=12, choices=StepState.choices)
+    duration_ms = models.PositiveIntegerField(null=True, blank=True)
+    seen = models.TextField(blank=True)
+    cause = models.TextField(blank=True)
+    advice = models.TextField(blank=True)
+    what_we_do = models.TextField(blank=True)
+    server_words = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("test", "direction", "number")
+        constraints = [
+            models.UniqueConstraint(fields=["test", "direction", "number"], name="step_one_per_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.direction}: {self.name} {self.state}"
+
+
+class EngineProcess(models.Model):
+    """A process whose threads do the work; it says that it lives every few seconds."""
+
+    SILENCE = timedelta(seconds=20)
+
+    holder = models.CharField(max_length=200, unique=True)
+    threads = models.PositiveIntegerField()
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-seen_at",)
+
+    def __str__(self) -> str:
+        return self.holder
+
+    @classmethod
+    def alive(cls) -> models.QuerySet[EngineProcess]:
+        """The processes that were heard of within SILENCE."""
+        return cls.objects.filter(seen_at__gt=timezone.now() - cls.SILENCE)

@@ -1,0 +1,65 @@
+"""Who may do what: three groups and their permissions (domain: People and permissions)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser, Group, Permission
+from django.db.models import TextChoices
+
+ADMINISTER = "mailboxes.administer_email"
+APPROVE = "mailboxes.approve_email_address"
+SEE_MAILBOXES = "mailboxes.view_mailbox"
+SEE_PROFILES = "emailprofiles.view_emailserverprofile"
+SEE_ALERTS = "mailboxes.view_alert"
+
+
+class Role(TextChoices):
+    ADMINISTRATOR = "administrator", "Email administrator"
+    APPROVER = "approver", "Address approver"
+    STAFF = "staff", "Staff"
+    USER = "user", "User"
+
+
+GROUPS: dict[Role, tuple[str, frozenset[str]]] = {
+    Role.ADMINISTRATOR: (
+        "Email administrators",
+        frozenset({ADMINISTER, APPROVE, SEE_MAILBOXES, SEE_PROFILES, SEE_ALERTS}),
+    ),
+    Role.APPROVER: ("Address approvers", frozenset({APPROVE, SEE_MAILBOXES})),
+    Role.STAFF: ("Staff", frozenset({SEE_MAILBOXES, SEE_PROFILES, SEE_ALERTS})),
+}
+
+
+def make_groups(**kwargs: Any) -> None:
+    """Create missing groups after a migration; what an administrator changed in them stays."""
+    for name, permissions in GROUPS.values():
+        if Group.objects.filter(name=name).exists():
+            continue
+        found = list(_permissions(permissions))
+        if len(found) == len(permissions):  # all apps are migrated by now
+            Group.objects.create(name=name).permissions.set(found)
+
+
+def _permissions(names: Iterable[str]) -> Iterable[Permission]:
+    for name in names:
+        app, codename = name.split(".")
+        yield from Permission.objects.filter(content_type__app_label=app, codename=codename)
+
+
+def role_of(user: Any) -> Role:
+    """The role shown beside a name; a superuser is an administrator."""
+    if isinstance(user, AnonymousUser):
+        return Role.USER
+    if user.is_superuser:
+        return Role.ADMINISTRATOR
+    names = {group.name for group in user.groups.all()}
+    return next((role for role, (name, _) in GROUPS.items() if name in names), Role.USER)
+
+
+def set_role(user: Any, role: Role) -> None:
+    """Put the user into the group of this role, and out of the other two."""
+    user.groups.remove(*Group.objects.filter(name__in=[name for name, _ in GROUPS.values()]))
+    if role in GROUPS:
+        user.groups.add(Group.objects.get(name=GROUPS[role][0]))

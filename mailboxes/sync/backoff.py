@@ -1,0 +1,47 @@
+"""When to come again: pure, a table."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+from emailprofiles.errors import MailError, Nature, Scope
+
+FIRST = timedelta(seconds=15)
+LONGEST = timedelta(hours=1)
+PATIENCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from a failed pass.
+
+    `stop`: the direction stops until a person tests again. `circuit`: the whole server is asked by one
+    probing mailbox from now on. Otherwise it comes again after `wait`.
+    """
+
+    wait: timedelta
+    stop: bool
+    circuit: bool
+
+
+def delay(failures: int, chance: random.Random) -> timedelta:
+    """Doubling from FIRST up to LONGEST, with a jitter of a quarter, after so many failures in a row."""
+    plain = min(FIRST * 2 ** min(failures - 1, 20), LONGEST)
+    return plain * (0.75 + chance.random() / 2)
+
+
+def verdict(error: MailError, failures: int, chance: random.Random) -> Verdict:
+    """What to do after the `failures`-th failure in a row (1 for the first).
+
+    scope               nature          what follows
+    network, profile    any             the server's circuit opens
+    mailbox, message    transient       come again later; the tenth in a row stops
+    mailbox             other           the direction stops
+    """
+    wait = delay(failures, chance)
+    if error.scope in (Scope.NETWORK, Scope.PROFILE):
+        return Verdict(wait, stop=False, circuit=True)
+    stop = error.nature is not Nature.TRANSIENT or failures >= PATIENCE
+    return Verdict(wait, stop=stop, circuit=False)

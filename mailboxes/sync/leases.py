@@ -1,0 +1,217 @@
+"""Who works on what: leases on (mailbox, direction), claimed, renewed and released by conditional UPDATE."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from django.db import connection, transaction
+from django.db.models import Count, F, Q, QuerySet
+from django.utils import timezone
+
+from ..models import (
+    ConfigurationTest,
+    Direction,
+    EmailConfigurationSettings,
+    ServerCircuit,
+    SyncState,
+)
+
+LENGTH = timedelta(seconds=30)
+RENEWAL_SECONDS = 10
+_CLAIM_LOCK = 0x50F71C  # one claim at a time over all hosts: without it a connection budget is overshot
+
+
+class LeaseLost(Exception):
+    """Another worker holds this direction now: what this pass wanted to write is not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Our right to work on one direction of one mailbox, as long as `fence` is the row's."""
+
+    state_id: int
+    mailbox_id: int
+    holder: str
+    fence: int
+
+    def rows(self) -> QuerySet[SyncState]:
+        """The leased row; none when the lease was lost."""
+        return SyncState.objects.filter(pk=self.state_id, lease_holder=self.holder, fence=self.fence)
+
+    def write(self, **values: object) -> None:
+        """Update the leased row; raises LeaseLost."""
+        if self.rows().update(**values) != 1:
+            raise LeaseLost
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    return boot_id.read_text().strip() if boot_id.exists() else "-"
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot; "" when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return ""
+
+
+def this_process() -> str:
+    """Host, boot id, pid and start time: enough to tell whether a holder on this host still lives."""
+    return f"{socket.gethostname()}|{_boot()}|{os.getpid()}|{_started(os.getpid())}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this host that is gone; of other hosts only time can tell."""
+    host, boot, pid, started = holder.split("|")
+    if host != socket.gethostname() or boot == "-":
+        return False
+    return boot != _boot() or _started(int(pid)) != started
+
+
+def now() -> datetime:
+    """The database's clock counts, so that hosts need not agree on theirs."""
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+def free(moment: datetime, holders: Iterable[str]) -> Q:
+    """Nobody holds the row, or who does is dead or out of time."""
+    dead = [holder for holder in holders if holder and is_dead(holder)]
+    return Q(lease_until__isnull=True) | Q(lease_until__lte=moment) | Q(lease_holder__in=dead)
+
+
+def claim(seats: int, holder: str, *, among: Q | None = None) -> list[Lease]:
+    """Take up to `seats` due mailboxes, the longest due first, within each server's connection budget."""
+    if seats < 1:
+        return []
+    with transaction.atomic():
+        _one_claim_at_a_time()
+        moment = now()
+        leases: list[Lease] = []
+        budgets = _Budgets(moment)
+        for state in due(moment, among=among).select_related("mailbox__server_profile")[: seats * 20]:
+            if len(leases) == seats:
+                break
+            if budgets.admit(state):
+                leases.append(take(state, holder, moment))
+        return leases
+
+
+def due(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:
+    """The incoming directions that run and are due; with `held`, only those that someone else works on."""
+    holders = _holders()
+    approved = EmailConfigurationSettings.load().approved()
+    free_now = free(moment, holders)
+    return (
+        SyncState.objects.running(Direction.INCOMING, approved=approved)
+        .filter(~free_now if held else free_now)
+        .filter(among if among is not None else Q(next_run_at__isnull=True) | Q(next_run_at__lte=moment))
+        .exclude(mailbox__server_profile__circuit__open_until__gt=moment)
+        .exclude(mailbox__tests__in=ConfigurationTest.objects.filter(finished_at__isnull=True))
+        .order_by(F("next_run_at").asc(nulls_first=True), "pk")
+    )
+
+
+def _holders() -> list[str]:
+    held = SyncState.objects.filter(lease_until__isnull=False).exclude(lease_holder="")
+    return list(held.values_list("lease_holder", flat=True).distinct())
+
+
+def _one_claim_at_a_time() -> None:
+    # SQLite's transactions are IMMEDIATE, so they queue by themselves.
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
+
+
+class _Budgets:
+    """How many more connections each server profile may have; a server in trouble gets one probe."""
+
+    def __init__(self, moment: datetime) -> None:
+        held = SyncState.objects.filter(lease_until__gt=moment).values("mailbox__server_profile")
+        self._used = {row["mailbox__server_profile"]: row["n"] for row in held.annotate(n=Count("pk"))}
+        self._circuits = dict(ServerCircuit.objects.values_list("profile_id", "pk"))
+        self._moment = moment
+
+    def admit(self, state: SyncState) -> bool:
+        profile = state.mailbox.server_profile
+        assert profile is not None
+        if self._used.get(profile.pk, 0) >= profile.max_concurrent_connections:
+            return False
+        if profile.pk in self._circuits and not self._probe(self._circuits[profile.pk]):
+            return False
+        self._used[profile.pk] = self._used.get(profile.pk, 0) + 1
+        return True
+
+    def _probe(self, circuit: int) -> bool:
+        waiting = ServerCircuit.objects.filter(pk=circuit, open_until__lte=self._moment)
+        return waiting.update(open_until=self._moment + 2 * LENGTH) == 1
+
+
+def take(state: SyncState, holder: str, moment: datetime) -> Lease:
+    """Make this row ours; the caller has seen that it is free, in this transaction."""
+    SyncState.objects.filter(pk=state.pk).update(
+        lease_holder=holder, lease_until=moment + LENGTH, fence=F("fence") + 1, last_run_at=moment
+    )
+    return Lease(state.pk, state.mailbox_id, holder, state.fence + 1)
+
+
+def seize(state_id: int, holder: str) -> Lease | None:
+    """Take one direction, due or not, if it is free now (Test & Enable, `synchronize --mailbox`)."""
+    with transaction.atomic():
+        moment = now()
+        rows = SyncState.objects.select_for_update().filter(free(moment, _holders()), pk=state_id)
+        state = rows.first()
+        return take(state, holder, moment) if state else None
+
+
+def renew(leases: Iterable[Lease]) -> None:
+    """Give these leases their full length again; a lost one stays lost."""
+    until = now() + LENGTH
+    for lease in leases:
+        lease.rows().update(lease_until=until)
+
+
+def release(lease: Lease, **outcome: object) -> bool:
+    """Give the row back with what the pass found out; False when the lease was lost meanwhile."""
+    return lease.rows().update(lease_holder="", lease_until=None, **outcome) == 1
+
+
+def claim_test(holder: str) -> ConfigurationTest | None:
+    """The oldest requested test that nobody works on, or whose worker died; it starts anew."""
+    with transaction.atomic():
+        _one_claim_at_a_time()
+        moment = now()
+        open_tests = ConfigurationTest.objects.filter(finished_at__isnull=True)
+        holders = list(open_tests.values_list("lease_holder", flat=True))
+        test = open_tests.filter(free(moment, holders)).order_by("requested_at").first()
+        return take_test(test, holder, moment) if test else None
+
+
+def take_test(test: ConfigurationTest, holder: str, moment: datetime) -> ConfigurationTest:
+    """Make this test ours; steps of a dead attempt are thrown away."""
+    test.steps.all().delete()  # type: ignore[attr-defined]
+    test.lease_holder, test.lease_until, test.fence = holder, moment + LENGTH, test.fence + 1
+    test.started_at = moment
+    test.save(update_fields=["lease_holder", "lease_until", "fence", "started_at"])
+    return test
+
+
+def renew_test(test: ConfigurationTest) -> None:
+    """Give the worker of this test its full time again."""
+    ConfigurationTest.objects.filter(pk=test.pk, lease_holder=test.lease_holder, fence=test.fence).update(
+        lease_until=now() + LENGTH
+    )

@@ -1,0 +1,1 @@
+"""The pages: thin functions that read, ask, save and show."""
