@@ -82,8 +82,8 @@ def message_start(raw: bytes) -> int:
 def read_header(raw: bytes, start: int, end: int, note: Note) -> tuple[list[Field], int]:
     """The fields from `start`, topmost first, and where the body begins.
 
-    A field longer than MAX_FIELD is cut; once MAX_HEADER is used up the rest is left out. The body is found all
-    the same.
+    A field longer than MAX_FIELD is cut; once MAX_HEADER is used up the rest is left out. The body is found
+    all the same.
     """
     stop, body = _header_end(raw, start, end)
     fields: list[Field] = []

@@ -56,8 +56,8 @@ class Parsed:
 
     `message_id` is without angle brackets; addresses are addr-specs with the domain in lower case; `sent_at`
     is in UTC; `headers` stand in order, the topmost first; `forwarded` is the inner message when exactly one
-    is attached; `body_digest` is equal for copies of one mail that came by different routes; `defects` says in
-    plain words what could not be read. "" and None stand for what the message does not say.
+    is attached; `body_digest` is equal for copies of one mail that came by different routes; `defects` says
+    in plain words what could not be read. "" and None stand for what the message does not say.
     """
 
     message_id: str = ""

@@ -1,0 +1,31 @@
+"""What a parser child may be made to do, by the bytes it gets."""
+
+import os
+import signal
+import sys
+import time
+
+from mailboxes.parsing import Parsed, parse
+
+
+def misbehave(raw: bytes) -> Parsed:
+    if raw == b"exit":
+        os._exit(7)
+    if raw == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if raw == b"raise":
+        raise RuntimeError("a parser with a bug")
+    if raw == b"hang":
+        time.sleep(3600)
+    if raw == b"spin":
+        while True:
+            pass
+    if raw == b"grow":
+        return Parsed(text="x" * (4 << 30))
+    if raw == b"about":
+        return Parsed(subject=str(os.getpid()), text="\n".join(sorted(os.environ)))
+    return parse(raw)
+
+
+def loaded_modules(raw: bytes) -> Parsed:
+    return Parsed(text=" ".join(sys.modules))
