@@ -1,0 +1,89 @@
+"""Alerts: one open row per cause, raised again and again without a second one, resolved once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import F
+from django.utils import timezone
+
+from emailprofiles.errors import MailError
+from emailprofiles.models import EmailServerProfile
+
+from .models import Alert, AlertLevel, Direction, Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """What an alert says."""
+
+    title: str
+    why: str
+    what_we_do: str
+    what_you_can_do: str
+    server_words: str = ""
+
+
+def direction_cause(mailbox_id: int, direction: str) -> str:
+    return f"mailbox:{mailbox_id}:{direction}"
+
+
+def server_cause(profile_id: int) -> str:
+    return f"server:{profile_id}"
+
+
+def direction_stopped(mailbox: Mailbox, direction: str, error: MailError) -> None:
+    """This direction waits for a person."""
+    verb = "Receiving" if direction == Direction.INCOMING else "Sending"
+    sentences = Sentences(
+        title=f"{verb} for {mailbox.name} stopped",
+        why=f"{error}.",
+        what_we_do="Nothing more is tried in this direction until it has been tested again. No mail is lost: it "
+        "stays on the server.",
+        what_you_can_do=f"{error.advice} Then choose Test & Enable.",
+        server_words=error.server_words,
+    )
+    cause = direction_cause(mailbox.pk, direction)
+    _raise(cause, sentences, mailbox=mailbox, direction=direction, owner=mailbox.owner)
+
+
+def server_in_trouble(profile: EmailServerProfile, error: MailError) -> None:
+    """The server fails for everyone: its mailboxes wait."""
+    count = profile.mailboxes.filter(is_active=True).count()  # type: ignore[attr-defined]
+    sentences = Sentences(
+        title=f"The server of {profile.name} is in trouble",
+        why=f"{error}.",
+        what_we_do=f"{count} mailbox{'es' if count != 1 else ''} of this profile wait; one of them asks again "
+        "from time to time, and all go on when it gets through.",
+        what_you_can_do=error.advice,
+        server_words=error.server_words,
+    )
+    _raise(server_cause(profile.pk), sentences, profile=profile, owner=profile.owner)
+
+
+def settings_ignored(mailbox: Mailbox, why: str, what_you_can_do: str) -> None:
+    """Something is done, but not as the record asks; mail is not affected."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: copies stay on the server",
+        why=why,
+        what_we_do="Mail is collected and delivered as always; only the server's copies are left as they are.",
+        what_you_can_do=what_you_can_do,
+    )
+    _raise(
+        f"disposal:{mailbox.pk}", sentences, mailbox=mailbox, owner=mailbox.owner, level=AlertLevel.WARNING
+    )
+
+
+def _raise(cause: str, sentences: Sentences, **about: object) -> None:
+    said = {name: getattr(sentences, name) for name in Sentences.__dataclass_fields__}
+    _, made = Alert.objects.get_or_create(cause=cause, resolved_at=None, defaults=said | about)
+    if not made:
+        Alert.objects.filter(cause=cause, resolved_at=None).update(
+            times=F("times") + 1, last_seen_at=timezone.now(), **said
+        )
+
+
+def resolve(cause: str, resolution: str) -> bool:
+    """Close the open alert of this cause, if there is one; returns whether there was."""
+    rows = Alert.objects.filter(cause=cause, resolved_at=None)
+    return rows.update(resolved_at=timezone.now(), resolution=resolution) > 0

@@ -1,0 +1,297 @@
+"""Test & Enable: the real line, stopped early, told step by step.
+
+A test is a row that a person requested and a worker claimed. Each step is written when it ends, so that
+the page can show it at once and after a reload. All directions are tested even if one fails; a direction
+that passes is enabled in one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from emailprofiles.errors import MailError, SettingsIncomplete
+from emailprofiles.models import AuthenticateUsing, SecurityChoice
+from emailprofiles.wire import Step, StepName
+
+from . import alerts, connections
+from .models import (
+    ConfigurationTest,
+    Direction,
+    IncomingMethod,
+    Mailbox,
+    ServerCircuit,
+    StepState,
+    SyncState,
+    TestStatus,
+    TestStep,
+)
+from .standing import Office, Precondition, preconditions
+
+_NOTHING_RUNS = "This direction does not run until a test passes. Mail stays on the server."
+_OTHERS_GO_ON = "The other directions are tested all the same."
+
+
+def plan(mailbox: Mailbox, direction: str) -> list[str]:
+    """The names of the steps of one direction, in order; empty when there is nothing to test."""
+    method = mailbox.method(direction)
+    if direction == Direction.INCOMING and method == IncomingMethod.FORWARD:
+        return ["mailbox active", "address approved", "forward mailbox runs"]
+    if method != IncomingMethod.SERVER_SIDE:
+        return []
+    profile = mailbox.server_profile
+    security = getattr(profile, f"{direction}_security", SecurityChoice.TLS)
+    steps = [StepName.SETTINGS, StepName.NAME, StepName.PORT]
+    steps += [] if security == SecurityChoice.NONE else [StepName.TLS]
+    steps += [StepName.GREETING]
+    anonymous = profile is not None and profile.authenticate_using == AuthenticateUsing.ANONYMOUS
+    steps += [] if anonymous else [StepName.SIGNED_IN]
+    if direction == Direction.INCOMING:
+        return [*steps, StepName.FOLDER, StepName.MAY_DELETE, StepName.MESSAGE]
+    return [*steps, StepName.SENDER, StepName.RECIPIENT]
+
+
+def run(test: ConfigurationTest) -> dict[str, str]:
+    """Execute a claimed test; returns the status of each tested direction. Raises nothing a server can cause."""
+    mailbox = Mailbox.objects.select_related("server_profile", "user", "queue", "owner").get(
+        pk=test.mailbox_id
+    )
+    results = {}
+    for direction in Direction.values:
+        if plan(mailbox, direction):
+            passed = _Climb(test, mailbox, direction).to_the_top()
+            results[direction] = TestStatus.SUCCESS if passed else TestStatus.FAILURE
+    with transaction.atomic():
+        for direction, status in results.items():
+            _record(mailbox, direction, status)
+        ConfigurationTest.objects.filter(pk=test.pk, fence=test.fence).update(
+            finished_at=timezone.now(), lease_holder="", lease_until=None
+        )
+    _tell(mailbox, results)
+    return results
+
+
+def _record(mailbox: Mailbox, direction: str, status: str) -> None:
+    """What was tested is what the loaded rows said; if they changed meanwhile, the test vouches for nothing."""
+    passed = status == TestStatus.SUCCESS
+    outcome = {"next_run_at": None, "failures": 0, "last_error": "", "failing_since": None}
+    SyncState.objects.filter(mailbox=mailbox, direction=direction).update(
+        enabled=passed,
+        test_status=status,
+        tested_mailbox_version=mailbox.connection_version,
+        tested_profile_version=mailbox.profile_version,
+        **(outcome if passed else {"failing_since": timezone.now()}),
+    )
+
+
+def _tell(mailbox: Mailbox, results: dict[str, str]) -> None:
+    for direction, status in results.items():
+        if status == TestStatus.SUCCESS:
+            alerts.resolve(alerts.direction_cause(mailbox.pk, direction), "A test passed.")
+    if mailbox.server_profile_id and results.get(Direction.INCOMING) == TestStatus.SUCCESS:
+        if mailbox.incoming_method == IncomingMethod.SERVER_SIDE:
+            ServerCircuit.objects.filter(profile=mailbox.server_profile).delete()
+            alerts.resolve(alerts.server_cause(mailbox.server_profile_id), "A test got through.")
+
+
+class _Climb:
+    """One direction's way up its ladder; each step is stored as it ends."""
+
+    def __init__(self, test: ConfigurationTest, mailbox: Mailbox, direction: str) -> None:
+        self.test, self.mailbox, self.direction = test, mailbox, direction
+        self.names = plan(mailbox, direction)
+        self.number = 0
+        self.began = time.monotonic()
+
+    def to_the_top(self) -> bool:
+        """Whether every step passed."""
+        try:
+            for step in self._steps():
+                self._store(step.name, StepState.PASSED, seen=step.seen)
+        except MailError as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _steps(self) -> Iterator[Step]:
+        if self.mailbox.method(self.direction) == IncomingMethod.FORWARD:
+            return _forward_steps(self.mailbox)
+        return (
+            incoming_steps(self.mailbox)
+            if self.direction == Direction.INCOMING
+            else outgoing_steps(self.mailbox)
+        )
+
+    def _fail(self, error: MailError) -> None:
+        name = str(error.step) if error.step else self.names[self.number]
+        self._store(
+            name,
+            StepState.FAILED,
+            cause=f"{error}.",
+            advice=error.advice,
+            what_we_do=f"{_NOTHING_RUNS} {_OTHERS_GO_ON}",
+            server_words=error.server_words,
+        )
+        for later in self.names[self.number :]:
+            self._store(later, StepState.NOT_REACHED)
+
+    def _store(self, name: str, state: StepState, **said: str) -> None:
+        now = time.monotonic()
+        took = None if state == StepState.NOT_REACHED else round((now - self.began) * 1000)
+        self.number, self.began = self.number + 1, now
+        TestStep.objects.create(
+            test=self.test,
+            direction=self.direction,
+            number=self.number,
+            name=str(name),
+            state=state,
+            duration_ms=took,
+            **said,
+        )
+
+
+def incoming_steps(mailbox: Mailbox) -> Iterator[Step]:
+    """The line of incoming mail up to the first message; raises MailError with its step."""
+    with connections.open_incoming(mailbox) as server:
+        yield _settings_complete(mailbox, "incoming")
+        yield from server.connect_steps()
+        yield from server.open_steps(connections.disposal_of(mailbox))
+
+
+def outgoing_steps(mailbox: Mailbox) -> Iterator[Step]:
+    """The line of outgoing mail up to the recipient, from the mailbox to itself; raises MailError."""
+    with connections.open_outgoing(mailbox) as server:
+        yield _settings_complete(mailbox, "outgoing")
+        yield from server.connect_steps()
+        yield from server.envelope_steps(mailbox.email_address, mailbox.email_address)
+
+
+def _settings_complete(mailbox: Mailbox, side: str) -> Step:
+    profile = mailbox.server_profile
+    assert profile is not None
+    host, port = getattr(profile, f"{side}_host"), getattr(profile, f"{side}_port")
+    security = SecurityChoice(getattr(profile, f"{side}_security")).label
+    return Step(
+        StepName.SETTINGS, f"{host}, port {port}, {security if security != 'None' else 'not encrypted'}"
+    )
+
+
+class _PreconditionUnmet(SettingsIncomplete):
+    sentence = "Something is missing"
+    about = "{seen}"
+
+
+_FORWARD_ADVICE = {
+    "mailbox active": "Activate the mailbox.",
+    "address approved": "Ask an address approver to approve the email address.",
+    "forward mailbox runs": "Create a forward mailbox, or open it and choose Test & Enable there first.",
+}
+
+
+def _forward_steps(mailbox: Mailbox) -> Iterator[Step]:
+    for need in preconditions(mailbox, Direction.INCOMING, Office.read()):
+        if not need.met:
+            raise _unmet(need)
+        yield Step(need.name, need.sentence)  # type: ignore[arg-type]  # a step of ours, not of a transport
+
+
+def _unmet(need: Precondition) -> MailError:
+    error = _PreconditionUnmet(need.sentence)
+    error.advice = _FORWARD_ADVICE[need.name]  # type: ignore[misc]  # the advice depends on the need
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step as shown: passed, failed, not_reached, or still running or waiting."""
+
+    name: str
+    state: str
+    duration_ms: int | None = None
+    seen: str = ""
+    cause: str = ""
+    advice: str = ""
+    what_we_do: str = ""
+    server_words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """One direction of the latest test as shown."""
+
+    direction: str
+    label: str
+    status: str
+    sentence: str
+    duration_ms: int
+    rungs: list[Rung]
+    out_of_date: bool
+
+
+def ladders(mailbox: Mailbox) -> list[Ladder]:
+    """The latest test of a mailbox, one ladder for each direction that was or is being tested."""
+    test = mailbox.tests.prefetch_related("steps").first()  # type: ignore[attr-defined]
+    if test is None:
+        return []
+    made = (_ladder(test, mailbox, direction) for direction in Direction.values)
+    return [ladder for ladder in made if ladder.rungs]
+
+
+def _ladder(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> Ladder:
+    rungs = ladder(test, direction, mailbox)
+    status = _status_of(test, rungs)
+    return Ladder(
+        direction=direction,
+        label=f"{Direction(direction).label}" + ("" if direction == Direction.ACT else " email"),
+        status=status,
+        sentence=_sentence(status, rungs),
+        duration_ms=sum(rung.duration_ms or 0 for rung in rungs),
+        rungs=rungs,
+        out_of_date=test.finished_at is not None and not mailbox.state(direction).vouches_for(mailbox),
+    )
+
+
+def ladder(test: ConfigurationTest, direction: str, mailbox: Mailbox) -> list[Rung]:
+    """The stored steps, and while the test is open those that are still to come."""
+    fields = ("name", "state", "duration_ms", "seen", "cause", "advice", "what_we_do", "server_words")
+    stored = [step for step in test.steps.all() if step.direction == direction]  # type: ignore[attr-defined]
+    rungs = [Rung(**{name: getattr(step, name) for name in fields}) for step in stored]
+    if test.finished_at is not None:
+        return rungs
+    names = plan(mailbox, direction)[len(rungs) :]
+    running = _is_current(test, direction, mailbox)
+    return rungs + [
+        Rung(str(name), "running" if running and not i else "waiting") for i, name in enumerate(names)
+    ]
+
+
+def _is_current(test: ConfigurationTest, direction: str, mailbox: Mailbox) -> bool:
+    """Whether the worker is on this ladder now: the first planned direction that is not complete."""
+    if test.started_at is None:
+        return False
+    done = {d: sum(step.direction == d for step in test.steps.all()) for d in Direction.values}  # type: ignore[attr-defined]
+    pending = (d for d in Direction.values if done[d] < len(plan(mailbox, d)))
+    return next(pending, None) == direction
+
+
+def _status_of(test: ConfigurationTest, rungs: list[Rung]) -> str:
+    if any(rung.state == StepState.FAILED for rung in rungs):
+        return TestStatus.FAILURE
+    if rungs and all(rung.state == StepState.PASSED for rung in rungs):
+        return TestStatus.SUCCESS
+    return "running" if test.finished_at is None else TestStatus.NOT_RUN
+
+
+def _sentence(status: str, rungs: list[Rung]) -> str:
+    failed = next((rung for rung in rungs if rung.state == StepState.FAILED), None)
+    if failed is not None:
+        return failed.cause
+    if status == TestStatus.SUCCESS:
+        said = {rung.name: rung.seen for rung in rungs}
+        return said.get(StepName.FOLDER) or rungs[-1].seen
+    done = sum(rung.state == StepState.PASSED for rung in rungs)
+    return f"step {min(done + 1, len(rungs))} of {len(rungs)}" if done else "waiting for a worker"

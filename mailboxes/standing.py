@@ -1,0 +1,307 @@
+"""How a direction of a mailbox stands: what it needs to run, and the word a page shows for it.
+
+`preconditions` is the list on the mailbox page, and `SyncStates.running` its twin in SQL, which the
+engine asks; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.formats import date_format
+
+from emailprofiles.models import AuthenticateUsing, EmailServerProfile
+
+from .models import (
+    Approval,
+    ConfigurationTest,
+    Direction,
+    EmailConfigurationSettings,
+    EngineProcess,
+    IncomingMethod,
+    Mailbox,
+    ServerCircuit,
+    SyncState,
+    TestStatus,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What all mailboxes share, read once for a page or a decision."""
+
+    settings: EmailConfigurationSettings
+    now: datetime
+    circuits: dict[int, ServerCircuit]
+    forward_mailbox_runs: bool
+    forward_mailbox_exists: bool
+    engine_alive: bool
+    engine_seen_at: datetime | None
+    open_tests: frozenset[int]
+
+    @classmethod
+    def read(cls) -> Office:
+        settings = EmailConfigurationSettings.load()
+        engine = EngineProcess.objects.order_by("-seen_at").first()
+        now = timezone.now()
+        forward = Mailbox.objects.filter(is_forward_mailbox=True, is_active=True)
+        return cls(
+            settings=settings,
+            now=now,
+            circuits={circuit.profile_id: circuit for circuit in ServerCircuit.objects.all()},
+            forward_mailbox_runs=_forward_mailbox_runs(settings),
+            forward_mailbox_exists=forward.exists(),
+            engine_alive=engine is not None and engine.seen_at > now - EngineProcess.SILENCE,
+            engine_seen_at=engine.seen_at if engine else None,
+            open_tests=frozenset(
+                ConfigurationTest.objects.filter(finished_at=None).values_list("mailbox_id", flat=True)
+            ),
+        )
+
+
+def _forward_mailbox_runs(settings: EmailConfigurationSettings) -> bool:
+    running = SyncState.objects.running(Direction.INCOMING, approved=settings.approved())
+    return running.filter(mailbox__is_forward_mailbox=True).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """One thing a direction needs; `sentence` says how it is, `detail` adds since when or which."""
+
+    name: str
+    met: bool
+    sentence: str
+    detail: str = ""
+
+
+def preconditions(mailbox: Mailbox, direction: str, office: Office) -> list[Precondition]:
+    """What this direction needs to run, in the order in which it is asked."""
+    if mailbox.method(direction) == IncomingMethod.FORWARD:
+        return [
+            _active(mailbox),
+            _approved(mailbox, office.settings),
+            _forward_runs(office),
+        ]
+    return [
+        _active(mailbox),
+        _server_side(mailbox, direction),
+        _profile_active(mailbox.server_profile),
+        _approved(mailbox, office.settings),
+        _credentials_present(mailbox),
+        _credentials_confirmed(mailbox),
+        _test_passed(mailbox, direction),
+        _not_postponed(mailbox.state(direction), office.now),
+        _circuit_closed(mailbox, office),
+    ]
+
+
+def first_unmet(mailbox: Mailbox, direction: str, office: Office) -> Precondition | None:
+    """What keeps this direction from running; None when it runs."""
+    return next((need for need in preconditions(mailbox, direction, office) if not need.met), None)
+
+
+def _either(name: str, met: bool, yes: str, no: str, detail: str = "") -> Precondition:
+    return Precondition(name, met, yes if met else no, detail)
+
+
+def _active(mailbox: Mailbox) -> Precondition:
+    return _either("mailbox active", mailbox.is_active, "Mailbox is active", "The mailbox is deactivated")
+
+
+def _server_side(mailbox: Mailbox, direction: str) -> Precondition:
+    method = mailbox.method(direction)
+    labels = dict(IncomingMethod.choices)
+    return _either(
+        "method is server-side",
+        method == IncomingMethod.SERVER_SIDE,
+        "Method is server-side",
+        f"The method is {labels[method]}",
+    )
+
+
+def _profile_active(profile: EmailServerProfile | None) -> Precondition:
+    if profile is None:
+        return Precondition("profile chosen and active", False, "No server profile is chosen")
+    return _either(
+        "profile chosen and active",
+        profile.is_active,
+        "Server profile is active",
+        "The server profile is deactivated",
+        profile.name,
+    )
+
+
+def _approved(mailbox: Mailbox, settings: EmailConfigurationSettings) -> Precondition:
+    name = "address approved"
+    if mailbox.approval == Approval.APPROVED:
+        return Precondition(name, True, "Email address is approved", _day(mailbox.approval_at))
+    if not settings.requires_approval(mailbox.kind):
+        return Precondition(name, True, "Email address needs no approval")
+    rejected = mailbox.approval == Approval.REJECTED
+    return Precondition(
+        name, False, "The email address was rejected" if rejected else "The email address waits for approval"
+    )
+
+
+def _credentials_present(mailbox: Mailbox) -> Precondition:
+    profile = mailbox.server_profile
+    own = profile is not None and profile.authenticate_using == AuthenticateUsing.MAILBOX
+    present = mailbox.allow_credentials and bool(mailbox.username) and bool(mailbox.password)
+    return _either(
+        "credentials present",
+        not own or present,
+        "Credentials are present",
+        "The profile asks for this mailbox's own user name and password",
+        "" if own else "those of the profile",
+    )
+
+
+def _credentials_confirmed(mailbox: Mailbox) -> Precondition:
+    profile = mailbox.server_profile
+    confirmed = (
+        profile is None
+        or profile.authenticate_using != AuthenticateUsing.MAILBOX
+        or not mailbox.allow_credentials
+        or mailbox.credentials_location_version == profile.location_version
+    )
+    return _either(
+        "credentials confirmed",
+        confirmed,
+        "Credentials belong to this server",
+        "The server changed: an administrator must confirm that the stored credentials may go there",
+    )
+
+
+def _test_passed(mailbox: Mailbox, direction: str) -> Precondition:
+    state: SyncState = mailbox.state(direction)
+    name, vouched = "test passed", state.vouches_for(mailbox)
+    if vouched and state.test_status == TestStatus.SUCCESS:
+        stopped = f"It stopped: {state.last_error}" if state.last_error else "It was stopped"
+        return _either(name, state.enabled, "Test has passed", stopped, _ago(state.failing_since))
+    if vouched and state.test_status == TestStatus.FAILURE:
+        return Precondition(name, False, "The last test failed")
+    never = state.test_status == TestStatus.NOT_RUN
+    return Precondition(name, False, "Not tested yet" if never else "Settings changed since the last test")
+
+
+def _not_postponed(state: SyncState, now: datetime) -> Precondition:
+    postponed = state.failures > 0 and state.next_run_at is not None and state.next_run_at > now
+    detail = f"again at {_clock(state.next_run_at)}" if postponed else ""
+    return _either(
+        "not postponed",
+        not postponed,
+        "Not postponed",
+        f"Postponed after failures: {state.last_error}",
+        detail,
+    )
+
+
+def _circuit_closed(mailbox: Mailbox, office: Office) -> Precondition:
+    circuit = office.circuits.get(mailbox.server_profile_id or 0)
+    if circuit is None:
+        return Precondition("circuit closed", True, "The server answers")
+    return Precondition(
+        "circuit closed",
+        False,
+        f"The server is in trouble: {circuit.reason}",
+        f"one mailbox asks again at {_clock(circuit.open_until)}",
+    )
+
+
+def _forward_runs(office: Office) -> Precondition:
+    sentence = (
+        "No forward mailbox runs" if office.forward_mailbox_exists else "There is no active forward mailbox"
+    )
+    return _either("forward mailbox runs", office.forward_mailbox_runs, "A forward mailbox runs", sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A direction's state as shown: outline (icon), word, colour (css) and age."""
+
+    css: str
+    icon: str
+    word: str
+    detail: str = ""
+
+
+def standing(mailbox: Mailbox, direction: str, office: Office) -> Standing:
+    """The running state of one direction; the mailbox comes with profile and `states`."""
+    method = mailbox.method(direction)
+    if method in (IncomingMethod.NONE, IncomingMethod.OUTLOOK):
+        detail = "method is None" if method == IncomingMethod.NONE else "done by the Outlook client"
+        return Standing("is-idle", "off", "Switched off", detail)
+    if not mailbox.is_active:
+        return Standing("is-idle", "off", "Switched off", "mailbox is deactivated")
+    if mailbox.pk in office.open_tests:
+        return Standing("is-info", "run", "Testing")
+    if method == IncomingMethod.FORWARD:
+        return _forwarded(mailbox, office)
+    return _server_side_standing(mailbox, direction, office)
+
+
+def _forwarded(mailbox: Mailbox, office: Office) -> Standing:
+    need = first_unmet(mailbox, Direction.INCOMING, office)
+    if need is None:
+        return Standing("is-ok", "forward", "Working", "via forward mailbox")
+    if need.name == "address approved":
+        return Standing("is-idle", "idle", "Not set up", "not approved")
+    return Standing("is-idle", "idle", "Not set up", "no forward mailbox runs")
+
+
+_NOT_SET_UP = {
+    "profile chosen and active": "no active profile",
+    "address approved": "not approved",
+    "credentials present": "no credentials",
+    "credentials confirmed": "credentials not confirmed",
+}
+
+
+def _server_side_standing(mailbox: Mailbox, direction: str, office: Office) -> Standing:
+    state: SyncState = mailbox.state(direction)
+    need = first_unmet(mailbox, direction, office)
+    if need is None:
+        success = f"last success {_ago(state.last_success_at)}" if state.last_success_at else "enabled"
+        return Standing("is-ok", "ok", "Working", success)
+    if need.name in _NOT_SET_UP:
+        return Standing("is-idle", "idle", "Not set up", _NOT_SET_UP[need.name])
+    if need.name == "test passed":
+        return _untested(mailbox, state)
+    again = (
+        office.circuits[mailbox.server_profile_id or 0].open_until if need.name == "circuit closed" else None
+    )
+    return Standing("is-wait", "clock", "Waiting", f"retry {_clock(again or state.next_run_at)}")
+
+
+def _untested(mailbox: Mailbox, state: SyncState) -> Standing:
+    if state.test_status == TestStatus.NOT_RUN:
+        return Standing("is-idle", "idle", "Not tested")
+    if not state.vouches_for(mailbox):
+        return Standing("is-wait", "run", "Out of date", "settings changed since")
+    since = f"since {_ago(state.failing_since)}" if state.failing_since else ""
+    return Standing("is-bad", "bad", "Needs attention", since)
+
+
+def needs_attention() -> Q:
+    """SQL: some direction failed its test, or stopped, with the settings as they are."""
+    from .models.state import vouched
+
+    failed = Q(test_status=TestStatus.FAILURE) | Q(test_status=TestStatus.SUCCESS, enabled=False)
+    states = SyncState.objects.filter(vouched(), failed)
+    return Q(is_active=True, pk__in=states.values("mailbox"))
+
+
+def _day(moment: datetime | None) -> str:
+    return date_format(timezone.localtime(moment), "j M Y") if moment else ""
+
+
+def _clock(moment: datetime | None) -> str:
+    return date_format(timezone.localtime(moment), "H:i") if moment else ""
+
+
+def _ago(moment: datetime | None) -> str:
+    return str(naturaltime(moment)) if moment else ""
