@@ -255,8 +255,8 @@ class MayNotOpen(SignInRefused):
 
 
 class FolderMissing(MailboxError):
-    sentence = "The folder does not exist"
-    about = "There is no folder {seen}"
+    sentence = "The folder does not exist, or this account may not open it"
+    about = "There is no folder {seen}, or this account may not open it"
     advice = "Check the folder to read in the profile, or create it in the mailbox."
 
 
@@ -322,8 +322,10 @@ def _without(words: str, secret: str) -> str:
 
 def _plain_forms(secret: str) -> list[str]:
     quoted = secret.replace("\\", "\\\\").replace('"', '\\"')
+    as_python = [repr(form.encode())[2:-1] for form in (quoted, secret)]  # libraries quote answers with %r
     ascii_only = secret.encode("ascii", "ignore").decode()
-    return [form for form in dict.fromkeys((quoted, secret, ascii_only)) if form]
+    forms = dict.fromkeys((*as_python, quoted, secret, ascii_only))
+    return sorted(filter(None, forms), key=len, reverse=True)
 
 
 def _hide_blob(run: str, secret: str) -> str:

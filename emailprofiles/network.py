@@ -266,6 +266,12 @@ def _reached(address: Address, seconds: float, first_command: float) -> BoundedS
     return sock
 
 
+def peer(sock: socket.socket) -> str:
+    """Who is at the other end: "192.0.2.7 port 993"."""
+    host, port = sock.getpeername()[:2]
+    return f"{host} port {port}"
+
+
 # --- TLS -------------------------------------------------------------------------------------------------
 
 

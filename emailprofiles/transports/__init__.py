@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from emailprofiles.transports.imap import Imap
 from emailprofiles.transports.seam import IncomingTransport, OutgoingTransport, Transport
+from emailprofiles.transports.smtp import Smtp
 
 
 class Transports(TypedDict):
@@ -14,6 +16,6 @@ class Transports(TypedDict):
     outgoing: dict[str, type[OutgoingTransport]]
 
 
-TRANSPORTS: Transports = {"incoming": {}, "outgoing": {}}
+TRANSPORTS: Transports = {"incoming": {"imap": Imap}, "outgoing": {"smtp": Smtp}}
 
 __all__ = ["TRANSPORTS", "IncomingTransport", "OutgoingTransport", "Transport", "Transports"]

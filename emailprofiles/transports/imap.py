@@ -1,0 +1,453 @@
+"""IMAP4rev1 (RFC 3501, RFC 9051): collect from one folder by UID, and dispose of exactly what is named.
+
+Deleting is `UID STORE \\Deleted` and `UID EXPUNGE` of the very same UIDs (RFC 4315), or `UID MOVE` to the
+trash (RFC 6851). There is no plain EXPUNGE here, no CLOSE, and no sequence number: other programs and
+people use the same folder, and what they marked is theirs.
+"""
+
+from __future__ import annotations
+
+import imaplib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from imapclient.datetime_util import parse_to_datetime
+from imapclient.response_parser import parse_response
+
+from emailprofiles import network
+from emailprofiles.errors import (
+    CapabilityMissing,
+    ConnectionLost,
+    EncryptionError,
+    EncryptionRequired,
+    FolderMissing,
+    FolderReadOnly,
+    MailError,
+    MessageUnavailable,
+    NetworkError,
+    NoGreeting,
+    NotThisProtocol,
+    ProtocolError,
+    ServerBusy,
+    SettingsIncomplete,
+    SignInRefused,
+    StartTlsRefused,
+    TimedOut,
+    TryLater,
+    at_step,
+    scrub,
+)
+from emailprofiles.transports.imap_session import Client, Refused, speakable
+from emailprofiles.transports.imap_words import (
+    ANYTIME,
+    AT_CHANGE,
+    AT_SELECT,
+    AT_SIGN_IN,
+    LIBRARY_ERRORS,
+    Reading,
+    meaning,
+)
+from emailprofiles.transports.seam import IncomingTransport
+from emailprofiles.wire import (
+    Disposal,
+    Disposed,
+    Fetched,
+    Folder,
+    Listed,
+    Password,
+    Security,
+    Step,
+    StepName,
+)
+
+LARGEST_UID = 2**32 - 1
+FIRST_WINDOW = 1_000
+IDS_PER_COMMAND = 500
+PREVIEW = 65_536
+SECONDS_TO_LEAVE = 3.0
+
+
+class Imap(IncomingTransport):
+    """One folder of one IMAP mailbox. A remote id is the UID in decimal, the generation is UIDVALIDITY."""
+
+    _sock: network.BoundedSocket | None = None
+    _client: Client | None = None
+    _capabilities: frozenset[str] = frozenset()
+    _folder: Folder | None = None
+    _uid_next: int | None = None
+    _spent: bool = False
+
+    # --- the ladder up to the sign-in ---
+
+    def connect_steps(self) -> Iterator[Step]:
+        self._spent = False
+        with at_step(StepName.NAME):
+            addresses = network.resolve(self.endpoint)
+        yield Step(StepName.NAME, ", ".join(address.host for address in addresses))
+        with at_step(StepName.PORT):
+            self._sock = network.connect(self.endpoint, addresses)
+        yield Step(StepName.PORT, network.peer(self._sock))
+        yield from self._greeting_steps(self._sock)
+        yield self._sign_in()
+
+    def _greeting_steps(self, sock: network.BoundedSocket) -> Iterator[Step]:
+        security = self.endpoint.security
+        if security is Security.TLS:
+            with at_step(StepName.TLS):
+                sock, seen = network.start_tls(sock, self.endpoint)
+                self._sock = sock
+            yield Step(StepName.TLS, seen)
+        with at_step(StepName.TLS if security is Security.STARTTLS else StepName.GREETING):
+            client = self._greet(sock)
+        if security is Security.STARTTLS:
+            with at_step(StepName.TLS), self._command():
+                seen = self._start_tls(client)
+            yield Step(StepName.TLS, seen)
+        yield Step(StepName.GREETING, _capabilities_seen(client.session.capabilities))
+
+    def _greet(self, sock: network.BoundedSocket) -> Client:
+        sock.allow(self.endpoint.timeout)
+        try:
+            client = self._client = Client(sock, self.endpoint)
+        except LIBRARY_ERRORS as error:
+            self._spent = True
+            raise self._no_greeting(error, sock) from error
+        if client.session.state != "NONAUTH":
+            raise NotThisProtocol(f"{network.peer(sock)}, which opens a mailbox before any sign-in (PREAUTH)")
+        return client
+
+    def _no_greeting(self, error: Exception, sock: network.BoundedSocket) -> MailError:
+        silent = sock.octets_left == network.OCTETS_PER_COMMAND
+        problem = self._scrubbed(error, Reading(self._where))
+        if silent and isinstance(problem, TimedOut | ConnectionLost):
+            return problem if self.endpoint.security is Security.TLS else NoGreeting(self._where)
+        if "* BYE" in str(error):
+            return meaning(str(error), ANYTIME, ServerBusy)(server_words=str(error))
+        if isinstance(problem, ProtocolError):
+            return NotThisProtocol(self._where, server_words=str(error))
+        return problem
+
+    def _start_tls(self, client: Client) -> str:
+        if "STARTTLS" not in client.session.capabilities:
+            raise StartTlsRefused
+        try:
+            return client.session.start_tls()
+        finally:
+            self._sock = client.session.connection
+
+    def _sign_in(self) -> Step:
+        who = self.credentials
+        with at_step(StepName.SIGNED_IN):
+            if not isinstance(who, Password) or not who.username:
+                raise SettingsIncomplete("IMAP needs a user name and a password")
+            self._check_mechanisms(who)
+            with self._command(who.username, AT_SIGN_IN, SignInRefused) as client:
+                client.session.sign_in(who)
+            with self._command() as client:
+                self._capabilities = frozenset(
+                    name.decode("ascii", "replace") for name in client.capabilities()
+                )
+        return Step(
+            StepName.SIGNED_IN, f"{who.username} for {who.authorize_as}" if who.authorize_as else who.username
+        )
+
+    def _check_mechanisms(self, who: Password) -> None:
+        """No password leaves this machine where the server says beforehand that it won't take it."""
+        assert self._client is not None
+        offered = self._client.session.capabilities
+        if "LOGINDISABLED" in offered and self.endpoint.security is Security.NONE:
+            raise EncryptionRequired
+        if "AUTH=PLAIN" not in offered and (who.authorize_as or "LOGINDISABLED" in offered):
+            raise CapabilityMissing("AUTHENTICATE PLAIN" if who.authorize_as else "sign-in by password")
+
+    # --- the folder ---
+
+    def open(self) -> Folder:
+        with self._command(self.folder, AT_SELECT, FolderMissing) as client:
+            state = self._selected(client)
+            rights = self._rights(client)
+        if b"UIDVALIDITY" not in state:
+            raise CapabilityMissing("lasting message numbers (UIDVALIDITY)")
+        writable = bool(state.get(b"READ-WRITE"))
+        may_flag = writable and _may_set(b"\\Deleted", state) and (rights is None or _may_delete(rights))
+        self._uid_next = state.get(b"UIDNEXT")
+        self._folder = Folder(
+            name=self.folder,
+            generation=str(state[b"UIDVALIDITY"]),
+            messages=int(state.get(b"EXISTS", 0)),
+            writable=writable,
+            may_delete=may_flag and bool(self._capabilities & {"UIDPLUS", "MOVE"}),
+            may_mark_read=writable and _may_set(b"\\Seen", state) and (rights is None or "s" in rights),
+        )
+        return self._folder
+
+    def _selected(self, client: Client) -> dict[bytes, Any]:
+        folder = speakable("The folder name", self.folder)
+        try:
+            state: dict[bytes, Any] = client.select_folder(folder)
+        except imaplib.IMAP4.readonly:  # imaplib takes a folder that can only be read for an error
+            state = client.select_folder(folder, readonly=True)
+            state.pop(b"READ-WRITE", None)
+        else:
+            state.setdefault(b"READ-WRITE", b"READ-ONLY" not in state)
+        return state
+
+    def _rights(self, client: Client) -> str | None:
+        """Our rights in the folder; None where the server does not tell."""
+        if "ACL" not in self._capabilities:
+            return None
+        try:
+            return client.session.rights(client._normalise_folder(self.folder))
+        except Refused:
+            return None
+
+    def open_steps(self, disposal: Disposal) -> Iterator[Step]:
+        with at_step(StepName.FOLDER):
+            folder = self.open()
+            seen = self._contents(folder)
+        yield Step(StepName.FOLDER, seen)
+        with at_step(StepName.MAY_DELETE):
+            seen = self._way_out(folder, disposal)
+        yield Step(StepName.MAY_DELETE, seen)
+        with at_step(StepName.MESSAGE):
+            seen = self._one_message()
+        yield Step(StepName.MESSAGE, seen)
+
+    def _contents(self, folder: Folder) -> str:
+        count = f"{folder.messages:,} message{'' if folder.messages == 1 else 's'}"
+        first = self.listed(None, 1) if folder.messages else []
+        oldest = first[0].received_at if first else None
+        return f"{count}, oldest {network.day(oldest)}" if oldest else count
+
+    def _way_out(self, folder: Folder, disposal: Disposal) -> str:
+        """How a message would be disposed of; raises why it could not be."""
+        if disposal is Disposal.MARK_READ:
+            if not folder.may_mark_read:
+                raise FolderReadOnly(folder.name)
+            return "nothing is deleted: messages are marked as read and stay"
+        if not self._capabilities & {"UIDPLUS", "MOVE"}:
+            raise CapabilityMissing("UIDPLUS or MOVE, to delete just the messages that were processed")
+        if not folder.may_delete:
+            raise FolderReadOnly(folder.name)
+        return "yes (UIDPLUS)" if "UIDPLUS" in self._capabilities else f"yes, by moving to {self._trash()}"
+
+    def _one_message(self) -> str:
+        newest = self._search("UID *")
+        if not newest:
+            return "the folder is empty"
+        found = self._fetch_items(newest, f"(UID RFC822.SIZE INTERNALDATE BODY.PEEK[]<0.{PREVIEW}>)")
+        items = found.get(newest[-1], {})
+        if not isinstance(items.get(b"BODY[]<0>"), bytes):
+            raise MessageUnavailable(str(newest[-1]))
+        received = _moment(items.get(b"INTERNALDATE"))
+        size = f"the newest, {_size(items):,} octets"
+        return f"{size}, received {network.day(received)}" if received else size
+
+    # --- collecting ---
+
+    def listed(self, after: str | None, limit: int) -> list[Listed]:
+        uids = self._uids_after(int(after or 0), limit)
+        described: dict[int, dict[bytes, Any]] = {}
+        for some in _chunks(uids):
+            described |= self._fetch_items(some, "(UID RFC822.SIZE INTERNALDATE)")
+        return [
+            Listed(str(uid), _size(described[uid]), _moment(described[uid].get(b"INTERNALDATE")))
+            for uid in uids
+            if uid in described
+        ]
+
+    def _uids_after(self, last: int, limit: int) -> list[int]:
+        """UIDs above `last`, in windows that widen over the gaps, so that no answer lists a whole folder."""
+        found: list[int] = []
+        low, width = last + 1, max(FIRST_WINDOW, limit)
+        while len(found) < limit and low <= LARGEST_UID:
+            high = low + width - 1
+            is_last = high >= (self._uid_next or 0) - 1
+            # n:* names the last message even if its UID is below n (RFC 9051, section 9, seq-range)
+            uids = [uid for uid in self._search(f"UID {low}:{'*' if is_last else high}") if uid >= low]
+            found += uids
+            if is_last:
+                break
+            low, width = high + 1, width if uids else width * 8
+        return found[:limit]
+
+    def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        if not ids:
+            return
+        found = self._fetch_items([int(remote_id) for remote_id in ids], "(UID INTERNALDATE BODY.PEEK[])")
+        for remote_id in ids:
+            items = found.get(int(remote_id), {})
+            raw = items.get(b"BODY[]")
+            if isinstance(raw, bytes):
+                yield Fetched(remote_id, raw, _moment(items.get(b"INTERNALDATE")))
+
+    def _fetch_items(self, uids: Sequence[int], items: str) -> dict[int, dict[bytes, Any]]:
+        """UID FETCH: what the server says of each of these UIDs, and of no other.
+
+        A NO that is about some of the messages leaves what came of the others.
+        """
+        with self._command(self.folder, ANYTIME, MessageUnavailable) as client:
+            came, words = client.session.uid_fetch(_uid_set(uids), items)
+            if words and meaning(words, ANYTIME, MessageUnavailable) is not MessageUnavailable:
+                raise Refused(words)
+            return _by_uid(came, frozenset(uids))
+
+    def _search(self, criteria: str) -> list[int]:
+        with self._command(self.folder) as client:
+            return sorted(set(client.search(criteria)))
+
+    # --- disposing ---
+
+    def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
+        done: list[str] = []
+        vanished: list[str] = []
+        for uids in _chunks([int(remote_id) for remote_id in ids]):
+            present = self._search(f"UID {_uid_set(uids)}")
+            vanished += [str(uid) for uid in uids if uid not in present]
+            if present:
+                done += map(
+                    str, self._delete(present) if disposal is Disposal.DELETE else self._mark_read(present)
+                )
+        return Disposed(done=tuple(done), vanished=tuple(vanished))
+
+    def _delete(self, uids: list[int]) -> list[int]:
+        """Delete exactly these; those that a search confirms to be gone."""
+        these = _uid_set(uids)
+        if "UIDPLUS" in self._capabilities:
+            with self._changing() as client:
+                client.add_flags(these, [rb"\Deleted"], silent=True)
+            with self._changing() as client:
+                client.uid_expunge(these)
+        elif "MOVE" in self._capabilities:
+            trash = self._trash()
+            with self._changing() as client:
+                client.move(these, trash)
+        else:
+            raise CapabilityMissing("UIDPLUS or MOVE, to delete just the messages that were processed")
+        left = set(self._search(f"UID {these}"))
+        return [uid for uid in uids if uid not in left]
+
+    def _mark_read(self, uids: list[int]) -> list[int]:
+        these = _uid_set(uids)
+        with self._changing() as client:
+            client.add_flags(these, [rb"\Seen"], silent=True)
+        return [uid for uid in self._search(f"UID {these} SEEN") if uid in uids]
+
+    def _trash(self) -> str:
+        with self._command() as client:
+            trash: str | None = client.find_special_folder(rb"\Trash")
+        if trash is None or trash == self.folder:
+            raise CapabilityMissing("UIDPLUS, or a trash folder to move to")
+        return trash
+
+    # --- one command ---
+
+    @contextmanager
+    def _command(
+        self, seen: str = "", table: tuple[Any, ...] = ANYTIME, refused: type[MailError] = ProtocolError
+    ) -> Iterator[Client]:
+        """One exchange with the server: its own deadline, every error one of ours, no secret in any of it."""
+        if self._client is None or self._spent:
+            raise ConnectionLost(self._where)
+        self._client.session.connection.allow(self.endpoint.timeout)
+        try:
+            yield self._client
+        except (MailError, *LIBRARY_ERRORS) as error:
+            problem = self._scrubbed(error, Reading(seen or self._where, table, refused))
+            self._spent = isinstance(problem, NetworkError | EncryptionError | ProtocolError)
+            if problem is error:
+                raise
+            raise problem from error
+
+    def _changing(self) -> AbstractContextManager[Client]:
+        return self._command(self.folder, AT_CHANGE, TryLater)
+
+    def _scrubbed(self, error: Exception, reading: Reading) -> MailError:
+        secrets = (self.credentials.password,) if isinstance(self.credentials, Password) else ()
+        scrub(error, secrets)
+        return reading.translate(error)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.endpoint.host} port {self.endpoint.port}"
+
+    def close(self) -> None:
+        with suppress(Exception):  # leaving is a courtesy: what was worth keeping has been confirmed before
+            self._leave()
+        with suppress(OSError):
+            if self._sock is not None:
+                self._sock.close()
+        self._client = self._sock = self._folder = None
+
+    def _leave(self) -> None:
+        if self._client is None or self._spent:
+            return
+        session = self._client.session
+        session.connection.allow(SECONDS_TO_LEAVE)
+        if self._folder is not None and "UNSELECT" in self._capabilities:
+            self._client.unselect_folder()  # never CLOSE: that would expunge what others marked
+        session.logout()
+
+
+# --- reading answers -------------------------------------------------------------------------------------
+
+
+def _by_uid(came: list[Any], wanted: frozenset[int]) -> dict[int, dict[bytes, Any]]:
+    """FETCH responses by the UID that each of them names itself.
+
+    What names no UID is not asked for (other sessions change flags), and is never taken by its sequence
+    number: that may have moved on during the answer.
+    """
+    found: dict[int, dict[bytes, Any]] = {}
+    atoms = parse_response(came) if came else ()
+    for items in atoms[1::2]:
+        named = {bytes(name).upper(): value for name, value in zip(items[::2], items[1::2], strict=True)}
+        if named.get(b"UID") in wanted:
+            found.setdefault(named[b"UID"], {}).update(named)
+    return found
+
+
+def _moment(value: object) -> datetime | None:
+    """An INTERNALDATE in UTC; None for what is no time."""
+    try:
+        return parse_to_datetime(value, normalise=False).astimezone(UTC) if isinstance(value, bytes) else None
+    except (ArithmeticError, ValueError, TypeError, LookupError):
+        return None
+
+
+def _size(items: dict[bytes, Any]) -> int:
+    size = items.get(b"RFC822.SIZE")
+    return size if isinstance(size, int) else 0
+
+
+def _uid_set(uids: Iterable[int]) -> str:
+    """A sequence set of exactly these UIDs: "3:5,9"."""
+    runs: list[list[int]] = []
+    for uid in sorted(set(uids)):
+        if runs and uid == runs[-1][1] + 1:
+            runs[-1][1] = uid
+        else:
+            runs.append([uid, uid])
+    return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in runs)
+
+
+def _chunks(uids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(uids), IDS_PER_COMMAND):
+        yield uids[start : start + IDS_PER_COMMAND]
+
+
+def _may_set(flag: bytes, state: dict[bytes, Any]) -> bool:
+    """Whether a flag lasts here; without PERMANENTFLAGS all do (RFC 9051, section 7.1)."""
+    lasting = state.get(b"PERMANENTFLAGS")
+    return lasting is None or flag.lower() in (bytes(one).lower().strip(b"()") for one in lasting)
+
+
+def _may_delete(rights: str) -> bool:
+    """RFC 4314: t marks as deleted, e expunges; d is both in the older RFC 2086."""
+    return {"t", "e"} <= set(rights) or "d" in rights
+
+
+def _capabilities_seen(offered: Iterable[str]) -> str:
+    return " ".join(offered)[:300]
