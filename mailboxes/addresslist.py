@@ -21,22 +21,22 @@ class Address(NamedTuple):
 # Quoted string, escaped character, address in angle brackets, a separator, a plain run, any leftover.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|<[^<>]*>|[(),:;]|[^"\\<(),:;]+|.', re.DOTALL)
 _ADDR_SPEC = re.compile(r'("[^"]+"|[^\s@<>,;:"()\[\]\\]+)@([^\s@<>,;:"()\[\]\\]+|\[[^\s\[\]]+\])')
-_SOURCE_ROUTE = re.compile(r"@[^:]*:")
+_SOURCE_ROUTE = re.compile(r"\A@[^:]*:")
 
 
 def addresses(value: str, limit: int = MAX_ADDRESSES) -> list[Address]:
     """The addresses of one header value, in order, at most `limit`; what is none is passed over."""
-    found = (address for words in _split(value) for address in _read(words))
+    found = (address for words in _split(value) if words for address in _read(words))
     return list(islice(found, limit))
 
 
 def address_of(text: str) -> str:
     """The addr-spec that `text` is, its domain in lower case; "" when it is none."""
-    text = _SOURCE_ROUTE.sub("", text.strip().strip("'"), count=1)
-    match = _ADDR_SPEC.fullmatch(text) or _ADDR_SPEC.fullmatch("".join(text.split()))
-    if match is None or len(text) > MAX_ADDRESS_LENGTH:
+    if len(text) > MAX_ADDRESS_LENGTH:
         return ""
-    return f"{match[1]}@{match[2].lower()}"
+    text = _SOURCE_ROUTE.sub("", text.strip().strip("'"))
+    match = _ADDR_SPEC.fullmatch(re.sub(r"\s*@\s*", "@", text))
+    return f"{match[1]}@{match[2].lower()}" if match else ""
 
 
 def _split(value: str) -> Iterator[list[str]]:
@@ -67,7 +67,7 @@ def _without_nesting(tokens: list[str]) -> Iterator[str]:
         else:
             yield piece
         if depth <= 0 and comment:
-            yield "(" + "".join(comment).strip("() \t") + ")"
+            yield "".join(comment)
             comment, depth = [], 0
 
 

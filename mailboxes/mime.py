@@ -267,7 +267,8 @@ def _base64(body: bytes) -> bytes:
         return binascii.a2b_base64(body)
     except binascii.Error:
         letters = re.sub(rb"[^A-Za-z0-9+/]+", b"", body)
-        return binascii.a2b_base64(letters[: len(letters) // 4 * 4])
+        whole = letters[:-1] if len(letters) % 4 == 1 else letters
+        return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))
 
 
 # --- characters ---

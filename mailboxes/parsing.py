@@ -251,7 +251,7 @@ def file_name(written: str, content_type: str, number: int) -> str:
     """A file name that does no harm anywhere: no path, no invisible characters, 1 to 200 characters."""
     last = re.split(r"[/\\]", written)[-1]
     visible = "".join(letter for letter in last if unicodedata.category(letter) not in _INVISIBLE)
-    name = re.sub(r'[<>:"|?*]', "_", visible).strip(" .")
+    name = re.sub(r'[<>:"|?*]', "_", " ".join(visible.split())).strip(" .")
     if not name:
         return f"attachment-{number}{_SUFFIXES.get(content_type, '')}"
     stem, dot, suffix = name.rpartition(".")
@@ -271,8 +271,14 @@ def _message_id(written: str) -> str:
     return identity if len(identity) <= 998 else ""
 
 
+# The standard library takes it for the year 2000.
+_YEAR_ZERO = re.compile(r"[A-Za-z] 0{3,}\b")
+
+
 def _sent_at(written: str) -> datetime | None:
     """The Date in UTC; None for one that is missing, unreadable or out of all reason."""
+    if _YEAR_ZERO.search(written):
+        return None
     try:
         date = parsedate_to_datetime(written[:200])
         date = date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
