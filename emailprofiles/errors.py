@@ -1,7 +1,7 @@
 """What can go wrong between us and a mail server: one tree.
 
     MailError
-    ├── SettingsIncomplete          profile    needs a person   (or holding what no command can carry)
+    ├── SettingsIncomplete          mailbox    needs a person   (or holding what no command can carry)
     ├── network
     │   ├── NameNotResolved         network    transient        (the name may come back)
     │   ├── AddressRefused          network    needs a person   (the network guard)
@@ -96,7 +96,7 @@ class MailError(Exception):
 
 
 class SettingsIncomplete(MailError):
-    scope, nature = Scope.PROFILE, Nature.NEEDS_PERSON
+    scope, nature = Scope.MAILBOX, Nature.NEEDS_PERSON
     sentence = "The settings are incomplete or cannot be used"
     advice = "Fill in what is missing, or correct what is named here, and test again."
 

@@ -7,6 +7,7 @@ that passes is enabled in one transaction.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from .models import (
     TestStep,
 )
 from .standing import Office, Precondition, preconditions
+
+log = logging.getLogger(__name__)
 
 _NOTHING_RUNS = "This direction does not run until a test passes. Mail stays on the server."
 _OTHERS_GO_ON = "The other directions are tested all the same."
@@ -115,6 +118,10 @@ class _Climb:
         except MailError as error:
             self._fail(error)
             return False
+        except Exception as error:  # a mistake of ours must end the ladder, not repeat it for ever
+            log.exception("The test of %s failed", self.mailbox)
+            self._fail(_Unexpected(type(error).__name__))
+            return False
         return True
 
     def _steps(self) -> Iterator[Step]:
@@ -178,6 +185,11 @@ def _settings_complete(mailbox: Mailbox, side: str) -> Step:
     return Step(
         StepName.SETTINGS, f"{host}, port {port}, {security if security != 'None' else 'not encrypted'}"
     )
+
+
+class _Unexpected(MailError):
+    sentence = "The test ended by a mistake in this program"
+    advice = "Look into the log at this time, and report it with what stands there."
 
 
 class _PreconditionUnmet(SettingsIncomplete):

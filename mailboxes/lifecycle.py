@@ -26,6 +26,7 @@ def _decide(mailbox: Mailbox, decision: Approval, by: User) -> None:
     mailbox.approval, mailbox.approval_by, mailbox.approval_at = decision, by, timezone.now()
     mailbox.validate_constraints()
     mailbox.save(update_fields=["approval", "approval_by", "approval_at"])
+    _look_again_at_what_waits_for(mailbox)
 
 
 def activate(mailbox: Mailbox) -> None:
@@ -33,6 +34,14 @@ def activate(mailbox: Mailbox) -> None:
     mailbox.is_active = True
     mailbox.full_clean()
     mailbox.save(update_fields=["is_active"])
+    _look_again_at_what_waits_for(mailbox)
+
+
+def _look_again_at_what_waits_for(mailbox: Mailbox) -> None:
+    """Messages in quarantine for this mailbox are tried by the next pass of where they were collected."""
+    collectors = mailbox.awaited_messages.values("mailbox")  # type: ignore[attr-defined]
+    states = SyncState.objects.filter(mailbox__in=collectors, direction=Direction.INCOMING, failures=0)
+    states.update(next_run_at=timezone.now())
 
 
 def deactivate(mailbox: Mailbox) -> None:

@@ -18,6 +18,7 @@ from ..models import (
     ConfigurationTest,
     Direction,
     EmailConfigurationSettings,
+    Mailbox,
     ServerCircuit,
     SyncState,
 )
@@ -199,6 +200,17 @@ def claim_test(holder: str) -> ConfigurationTest | None:
         holders = list(open_tests.values_list("lease_holder", flat=True))
         test = open_tests.filter(free(moment, holders)).order_by("requested_at").first()
         return take_test(test, holder, moment) if test else None
+
+
+def own_test(mailbox: Mailbox, holder: str) -> ConfigurationTest | None:
+    """An open test of this mailbox that is ours, made if there is none; None while another worker runs one."""
+    with transaction.atomic():
+        _one_claim_at_a_time()
+        moment = now()
+        test = ConfigurationTest.request(mailbox, None)
+        if not ConfigurationTest.objects.filter(free(moment, [test.lease_holder]), pk=test.pk).exists():
+            return None
+        return take_test(test, holder, moment)
 
 
 def take_test(test: ConfigurationTest, holder: str, moment: datetime) -> ConfigurationTest:

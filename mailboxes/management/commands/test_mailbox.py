@@ -1,0 +1,92 @@
+"""`manage.py test_mailbox`: Test & Enable on the command line, executed here, no engine needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+
+from mailboxes import configtest
+from mailboxes.models import Mailbox
+from mailboxes.sync import leases
+from mailboxes.sync.worker import run_test
+
+MARKS = {"passed": "[green]ok[/green]  ", "failed": "[red]FAIL[/red]", "not_reached": "  . "}
+
+
+class Command(BaseCommand):
+    help = "Test each direction of these mailboxes against the real server; what passes is enabled."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("addresses", nargs="*", metavar="ADDRESS")
+        parser.add_argument("--profile", metavar="NAME", help="all active mailboxes of this profile")
+        parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        mailboxes = self._chosen(options["addresses"], options["profile"])
+        console = Console(highlight=False, soft_wrap=True)
+        results = []
+        for mailbox in mailboxes:
+            results.append(self._test(mailbox))
+            if not options["json"]:
+                _show(console, results[-1])
+        if options["json"]:
+            self.stdout.write(json.dumps(results, indent=2))
+        if not all(result["passed"] for result in results):
+            sys.exit(1)
+
+    def _chosen(self, addresses: list[str], profile: str | None) -> list[Mailbox]:
+        found = (
+            {m.email_address.lower(): m for m in Mailbox.objects.filter(is_active=True)} if addresses else {}
+        )
+        for address in addresses:
+            if address.lower() not in found:
+                raise CommandError(f"No active mailbox has the address {address}.")
+        chosen = [found[address.lower()] for address in addresses]
+        if profile:
+            chosen += Mailbox.objects.filter(server_profile__name__iexact=profile, is_active=True).order_by(
+                "name"
+            )
+        if not chosen:
+            raise CommandError("Name at least one address, or a profile that has active mailboxes.")
+        return chosen
+
+    def _test(self, mailbox: Mailbox) -> dict[str, Any]:
+        while (test := leases.own_test(mailbox, leases.this_process())) is None:
+            time.sleep(0.2)  # a worker is testing this mailbox; ours follows
+        run_test(test, lambda: False)
+        ladders = configtest.ladders(Mailbox.objects.get(pk=mailbox.pk))
+        return {
+            "mailbox": mailbox.email_address,
+            "passed": bool(ladders) and all(ladder.status == "success" for ladder in ladders),
+            "directions": [_direction(ladder) for ladder in ladders],
+        }
+
+
+def _direction(ladder: configtest.Ladder) -> dict[str, Any]:
+    steps = [{name: getattr(rung, name) for name in rung.__slots__} for rung in ladder.rungs]
+    return {"direction": ladder.direction, "status": ladder.status, "steps": steps}
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    console.print(f"[bold]{result['mailbox']}[/bold]")
+    if not result["directions"]:
+        console.print("  Nothing to test: no direction is done by this server.")
+    for direction in result["directions"]:
+        console.print(f"  {direction['direction']}: {direction['status']}")
+        for step in direction["steps"]:
+            _show_step(console, step)
+
+
+def _show_step(console: Console, step: dict[str, Any]) -> None:
+    took = f" ({step['duration_ms']} ms)" if step["duration_ms"] is not None else ""
+    console.print(f"    {MARKS[step['state']]} {step['name']}{took}", step["seen"], markup=True)
+    if step["state"] == "failed":
+        console.print(f"         Why: {step['cause']}", markup=False)
+        console.print(f"         What you can do: {step['advice']}", markup=False)
+        if step["server_words"]:
+            console.print(f"         The server said: {step['server_words']}", markup=False)

@@ -1,0 +1,169 @@
+"""One pass over one mailbox: collect, keep, deliver, dispose, in batches, until it is empty or told to yield."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from django.db import DatabaseError
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from emailprofiles.errors import CapabilityMissing, FolderReadOnly
+from emailprofiles.transports import IncomingTransport
+from emailprofiles.wire import Disposal, Folder, Listed
+
+from .. import alerts, connections
+from ..models import ConfigurationTest, Mailbox, Message, MessageState, SyncState
+from . import ingest, plan
+from .leases import Lease
+from .parser import Parser, Poison
+from .resume import charge, finish, resume
+
+DISPOSAL_BATCH = 500
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a pass did; `more` when it stopped before the mailbox was empty."""
+
+    collected: int = 0
+    skipped: int = 0
+    more: bool = False
+
+
+def synchronize(lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> Tally:
+    """Work through a mailbox; raises MailError for what the server does, LeaseLost when it is not ours any more."""
+    run = Pass(lease, parser, stopping)
+    resume(lease, run.mailbox, parser, run.must_yield)
+    with connections.open_incoming(run.mailbox) as server:
+        server.connect()
+        folder = server.open()
+        run.settle(server, folder)
+        run.collect(server, folder)
+        finish(lease, run.mailbox, parser, run.must_yield)
+        run.settle(server, folder)
+    return run.tally
+
+
+class Pass:
+    """One pass: the mailbox as it was at its start, and what was done so far."""
+
+    def __init__(self, lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> None:
+        self.lease, self.parser, self.stopping = lease, parser, stopping
+        rows = Mailbox.objects.select_related("server_profile", "user", "queue", "owner")
+        self.mailbox = rows.get(pk=lease.mailbox_id)
+        self.profile = self.mailbox.server_profile
+        self.sorter = ingest.Sorter(self.mailbox)
+        self.tally = Tally()
+
+    def must_yield(self) -> bool:
+        """The engine stops, or somebody waits for a test of this mailbox."""
+        waiting = ConfigurationTest.objects.filter(mailbox=self.mailbox, finished_at=None)
+        return self.stopping() or waiting.exists()
+
+    def collect(self, server: IncomingTransport, folder: Folder) -> None:
+        """The loop over batches, up to *messages per cycle*."""
+        assert self.profile is not None
+        left = self.profile.messages_per_cycle
+        position = self._cursor(folder)
+        while left > 0:
+            listed = server.listed(position, min(left, 1000))
+            if not listed:
+                return
+            for batch in plan.batches(listed):
+                if self.must_yield():
+                    self.tally.more = True
+                    return
+                self._batch(server, folder, batch)
+            position = listed[-1].remote_id
+            left -= len(listed)
+        self.tally.more = True
+
+    def _cursor(self, folder: Folder) -> str | None:
+        """Up to where everything is stored; a new generation (UIDVALIDITY) starts from the beginning."""
+        state = SyncState.objects.get(pk=self.lease.state_id)
+        same = (state.cursor_folder, state.cursor_generation) == (folder.name, folder.generation)
+        return state.cursor_position or None if same else None
+
+    def _batch(self, server: IncomingTransport, folder: Folder, batch: list[Listed]) -> None:
+        assert self.profile is not None
+        wanted = plan.wanted(batch, self.profile.process_email_from)
+        fetched = list(server.fetch([message.remote_id for message in wanted])) if wanted else []
+        kept = ingest.keep(self.lease, self.mailbox, folder, fetched, upto=batch[-1].remote_id)
+        self._deliver(kept)
+        self.tally.collected += len(kept)
+        self._count_skipped(len(batch) - len(wanted))
+        self.settle(server, folder)
+
+    def _deliver(self, kept: list[Message]) -> None:
+        """Together if that works; a message that cannot be read waits for an attempt of its own."""
+        results = zip(kept, self.parser.parse_many([bytes(message.raw) for message in kept]), strict=True)
+        read = []
+        for message, parsed in results:
+            if not isinstance(parsed, Poison):
+                read.append((message, parsed))
+            elif not self.stopping():  # our own stop ends the child, too
+                charge(message)
+        try:
+            ingest.deliver(self.lease, self.sorter.decide(read))
+        except DatabaseError as error:
+            log.warning("A batch of %s is delivered one by one: %s", self.mailbox.name, type(error).__name__)
+            resume(self.lease, self.mailbox, self.parser, self.stopping)
+
+    def _count_skipped(self, skipped: int) -> None:
+        if skipped:
+            self.tally.skipped += skipped
+            self.lease.write(skipped=F("skipped") + skipped)
+
+    def settle(self, server: IncomingTransport, folder: Folder) -> None:
+        """Dispose of the server's copy of what is delivered or discarded, by the mailbox's rule.
+
+        The reply to an earlier pass's disposal may have been lost: asking again is how we find out.
+        """
+        disposal = connections.disposal_of(self.mailbox)
+        cause = f"disposal:{self.mailbox.pk}"
+        try:
+            done = self._dispose(server, folder, disposal)
+        except (FolderReadOnly, CapabilityMissing) as error:
+            if disposal is Disposal.DELETE:
+                raise
+            alerts.settings_ignored(self.mailbox, f"{error}.", error.advice)
+        else:
+            if done:
+                alerts.resolve(cause, "The server's copies could be marked again.")
+
+    def _dispose(self, server: IncomingTransport, folder: Folder, disposal: Disposal) -> int:
+        done = 0
+        while ids := self._to_dispose(folder):
+            answer = server.dispose(ids, disposal)
+            finished = [*answer.done, *answer.vanished]
+            self._note_disposed(folder, finished, disposal)
+            done += len(finished)
+            if len(finished) < len(ids):
+                log.warning(
+                    "%s: %d copies were not confirmed, asked again later",
+                    self.mailbox.name,
+                    len(ids) - len(finished),
+                )
+                break
+        return done
+
+    def _to_dispose(self, folder: Folder) -> list[str]:
+        rows = self._here(folder).filter(
+            disposed_at=None, state__in=[MessageState.DELIVERED, MessageState.DISCARDED]
+        )
+        return list(rows.order_by("pk").values_list("remote_id", flat=True)[:DISPOSAL_BATCH])
+
+    def _note_disposed(self, folder: Folder, ids: Iterable[str], disposal: Disposal) -> None:
+        rows = self._here(folder).filter(remote_id__in=list(ids))
+        rows.update(disposed_at=timezone.now(), disposal=disposal.value)
+
+    def _here(self, folder: Folder) -> QuerySet[Message]:
+        """Messages by identities that mean something now: never an id of an older generation."""
+        return Message.objects.filter(
+            mailbox=self.mailbox, folder=folder.name, generation=folder.generation
+        ).order_by()

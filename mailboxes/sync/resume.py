@@ -1,0 +1,156 @@
+"""What was kept and not delivered: resumed one at a time, so that a message answers only for itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q
+
+from ..directory import why_not_receiving
+from ..models import (
+    Delivery,
+    EmailConfigurationSettings,
+    IncomingMethod,
+    Mailbox,
+    Message,
+    MessageState,
+    User,
+)
+from ..routing import REFUSALS, Reason, Rule
+from . import ingest
+from .leases import Lease
+from .parser import Parser, Poison
+
+ATTEMPTS = 3
+
+log = logging.getLogger(__name__)
+
+
+def resume(lease: Lease, mailbox: Mailbox, parser: Parser, stopping: Callable[[], bool]) -> None:
+    """Give each message that an earlier attempt left one attempt of its own.
+
+    The attempt is counted before it is made: if it takes the whole process down, it is counted all the
+    same. The third failure puts the message into quarantine. Raises LeaseLost.
+    """
+    sorter = ingest.Sorter(mailbox)
+    for pk in _waiting(mailbox):
+        if stopping():
+            return
+        _attempt(lease, sorter, pk, parser, stopping)
+
+
+def finish(lease: Lease, mailbox: Mailbox, parser: Parser, stopping: Callable[[], bool]) -> None:
+    """At the end of a pass, when nobody waits behind it: bring what is still kept to a legal state."""
+    for _ in range(ATTEMPTS):
+        if Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED).exists():
+            resume(lease, mailbox, parser, stopping)
+
+
+def charge(message: Message) -> None:
+    """Count a failed attempt that was this message's own."""
+    Message.objects.filter(pk=message.pk).update(attempts=F("attempts") + 1)
+
+
+def _waiting(mailbox: Mailbox) -> list[int]:
+    """Received and not delivered yet, or in quarantine for a target that may receive by now."""
+    kept = Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED)
+    return [*kept.order_by("pk").values_list("pk", flat=True), *_let_through(mailbox)]
+
+
+def _let_through(mailbox: Mailbox) -> list[int]:
+    settings = EmailConfigurationSettings.load()
+    may_receive = settings.approved("waiting_for__") & Q(
+        waiting_for__is_active=True, waiting_for__incoming_method=IncomingMethod.FORWARD
+    )
+    waiting = Message.objects.filter(may_receive, mailbox=mailbox, state=MessageState.QUARANTINED)
+    return list(waiting.order_by("pk").values_list("pk", flat=True))
+
+
+def _attempt(
+    lease: Lease | None, sorter: ingest.Sorter, pk: int, parser: Parser, stopping: Callable[[], bool]
+) -> bool:
+    """Try one message; True when it reached a legal state, be it quarantine."""
+    next(iter(parser.parse_many([b""])))  # the child's start is no message's doing
+    message = Message.objects.get(pk=pk)
+    if message.attempts >= ATTEMPTS:
+        ingest.quarantine(message, Reason.UNREADABLE, "The engine ended each time it worked on this message.")
+        return True
+    charge(message)
+    failure = _read_and_deliver(lease, sorter, message, parser)
+    if failure and stopping():  # our own stop ended the child
+        Message.objects.filter(pk=pk).update(attempts=F("attempts") - 1)
+        return False
+    if failure and message.attempts + 1 >= ATTEMPTS:
+        ingest.quarantine(message, Reason.UNREADABLE, f"{failure} It was tried {ATTEMPTS} times.")
+        return True
+    return not failure
+
+
+def _read_and_deliver(lease: Lease | None, sorter: ingest.Sorter, message: Message, parser: Parser) -> str:
+    """Why it failed, as a sentence; empty when it did not."""
+    result = next(iter(parser.parse_many([bytes(message.raw)])))
+    if isinstance(result, Poison):
+        return result.reason
+    try:
+        ingest.deliver(lease, sorter.decide([(message, result)]))
+    except DatabaseError as error:
+        log.warning("Message %s could not be stored: %s", message.pk, type(error).__name__)
+        return "The database refused what was read in this message."
+    Message.objects.filter(pk=message.pk).update(attempts=0)
+    return ""
+
+
+def try_again(message: Message) -> Message:
+    """Route a quarantined message anew, now; the result stands in its state and explanation.
+
+    Raises ValidationError when it is not in quarantine (any more).
+    """
+    _must_be_quarantined(message)
+    sorter = ingest.Sorter(message.mailbox)
+    Message.objects.filter(pk=message.pk).update(attempts=0)
+    with Parser() as parser:
+        while not _attempt(None, sorter, message.pk, parser, lambda: False):
+            pass
+    return Message.objects.without_bodies().get(pk=message.pk)
+
+
+def deliver_to(message: Message, mailbox: Mailbox, by: User) -> None:
+    """A person decides for whom a quarantined message is; raises ValidationError with a sentence."""
+    if mailbox.is_forward_mailbox:
+        raise ValidationError("A forward mailbox serves nobody's own mail: choose a user or a queue.")
+    reason = why_not_receiving(mailbox, EmailConfigurationSettings.load())
+    if reason in (Reason.MAILBOX_INACTIVE, Reason.ADDRESS_PENDING, Reason.ADDRESS_REJECTED):
+        raise ValidationError(f"{mailbox.name} cannot receive: {REFUSALS[reason]}.")
+    with transaction.atomic():
+        row = Message.objects.select_for_update().without_bodies().get(pk=message.pk)
+        _must_be_quarantined(row)
+        evidence = f"{by} looked at the message and delivered it to {mailbox.name}."
+        _deliver_by_hand(row, mailbox, by, evidence)
+        Message.objects.filter(pk=row.pk).update(
+            state=MessageState.DELIVERED, reason="", waiting_for=None, explanation=evidence
+        )
+
+
+def _deliver_by_hand(message: Message, mailbox: Mailbox, by: User, evidence: str) -> None:
+    same = Delivery.objects.filter(mailbox=mailbox, same_key=message.same_key).exclude(same_key="")
+    if same.exists():
+        return
+    Delivery.objects.get_or_create(
+        message=message,
+        mailbox=mailbox,
+        defaults={
+            "rule": Rule.BY_HAND.value,
+            "evidence": evidence,
+            "same_key": message.same_key,
+            "delivered_by": by,
+        },
+    )
+
+
+def _must_be_quarantined(message: Message) -> None:
+    state = Message.objects.filter(pk=message.pk).values_list("state", flat=True).first()
+    if state != MessageState.QUARANTINED:
+        raise ValidationError("This message is not in quarantine any more.")

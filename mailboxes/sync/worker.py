@@ -1,0 +1,295 @@
+"""The engine: threads that work through what is due, and one seat kept free for tests."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from emailprofiles.errors import MailError
+
+from .. import alerts, configtest
+from ..models import ConfigurationTest, Direction, EngineProcess, Mailbox, ServerCircuit, SyncState
+from . import backoff, leases
+from .incoming import Tally, synchronize
+from .leases import Lease, LeaseLost
+from .parser import Parser
+
+LOOK_AGAIN_SECONDS = 1.0
+HEARTBEAT_SECONDS = 5.0
+OTHERS_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an engine did so far."""
+
+    passes: int = 0
+    collected: int = 0
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, tally: Tally) -> None:
+        self.passes += 1
+        self.collected += tally.collected
+
+
+class Engine:
+    """Claims and runs leases with `threads` threads, plus one for tests, until `stop` is set."""
+
+    def __init__(self, threads: int, *, on_change: Callable[[Summary], None] = lambda summary: None) -> None:
+        self.threads = threads
+        self.stop = threading.Event()
+        self.summary = Summary()
+        self.holder = leases.this_process()
+        self._on_change = on_change
+        self._pool = ThreadPoolExecutor(threads + 1, thread_name_prefix="engine")
+        self._local = threading.local()
+        self._parsers: list[Parser] = []
+        self._lock = threading.Lock()
+        self._held: dict[Future[bool], Lease] = {}
+        self._test: Future[bool] | None = None
+        self._testing: ConfigurationTest | None = None
+        self._heart = threading.Thread(target=self._beat, name="engine-heartbeat", daemon=True)
+
+    def run(self) -> None:
+        """Work until told to stop; survives a database that is away for a while."""
+        self._heart.start()
+        while not self.stop.is_set():
+            self._round()
+            wait(self._busy(), timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
+            if not self._held:
+                self.stop.wait(LOOK_AGAIN_SECONDS)
+
+    def run_once(self, only: Mailbox | None = None) -> Summary:
+        """Work until nothing is due, each mailbox until it is empty; waits a while for what others hold."""
+        self._heart.start()
+        among = _due_since(timezone.now(), only)
+        patience = time.monotonic() + OTHERS_SECONDS
+        while not self.stop.is_set():
+            self._collect_finished()
+            claimed = self._claim(among)
+            self._claim_test()
+            if self._busy():
+                wait(self._busy(), timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
+            elif not claimed:
+                held = leases.due(leases.now(), among=among, held=True).exists()
+                if not held or time.monotonic() > patience:
+                    break
+                self.stop.wait(0.2)
+        return self.summary
+
+    def shut_down(self, patience: float = 5.0) -> bool:
+        """Let passes stop at their next batch; False when one still waits for its server after `patience` seconds.
+
+        Then the process may simply end: leases of a dead process are free, and the line is safe to repeat.
+        """
+        self.stop.set()
+        for parser in self._parsers:
+            parser.close()
+        finished = not wait(self._busy(), timeout=patience).not_done
+        self._pool.shutdown(wait=finished, cancel_futures=True)
+        if self._heart.is_alive():
+            self._heart.join(patience)
+        self._collect_finished()
+        EngineProcess.objects.filter(holder=self.holder).delete()
+        connection.close()
+        return finished
+
+    def _busy(self) -> list[Future[bool]]:
+        return [*self._held, *self._running_test()]
+
+    def _round(self) -> None:
+        try:
+            self._collect_finished()
+            self._claim(None)
+            self._claim_test()
+        except DatabaseError as error:
+            log.error("The database does not answer, tried again: %s", error)
+            connection.close()
+
+    def _claim(self, among: Q | None) -> int:
+        claimed = leases.claim(self.threads - len(self._held), self.holder, among=among)
+        for lease in claimed:
+            self._held[self._pool.submit(self._work, lease)] = lease
+        return len(claimed)
+
+    def _claim_test(self) -> None:
+        if self._running_test():
+            return
+        test = leases.claim_test(self.holder)
+        if test is not None:
+            self._testing = test
+            self._test = self._pool.submit(self._run_test, test)
+
+    def _running_test(self) -> list[Future[bool]]:
+        return [self._test] if self._test is not None and not self._test.done() else []
+
+    def _collect_finished(self) -> None:
+        for future in [future for future in self._held if future.done()]:
+            del self._held[future]
+            if not future.cancelled() and (error := future.exception()):
+                log.error("A pass ended unexpectedly", exc_info=error)
+        if self._test is not None and self._test.done():
+            if error := self._test.exception():
+                log.error("A test ended unexpectedly", exc_info=error)
+            self._test = self._testing = None
+
+    def _beat(self) -> None:
+        """Say that we live and keep our leases, while the threads are busy."""
+        while not self.stop.is_set():
+            try:
+                EngineProcess.objects.update_or_create(
+                    holder=self.holder, defaults={"threads": self.threads, "seen_at": leases.now()}
+                )
+                leases.renew(list(self._held.values()))
+                if self._testing is not None:
+                    leases.renew_test(self._testing)
+            except (DatabaseError, RuntimeError) as error:  # RuntimeError: the dict changed under our copy
+                log.warning("No heartbeat this time: %s", error)
+            self.stop.wait(HEARTBEAT_SECONDS)
+        connection.close()
+
+    def _parser(self) -> Parser:
+        """One child for each thread."""
+        if not hasattr(self._local, "parser"):
+            self._local.parser = Parser()
+            with self._lock:
+                self._parsers.append(self._local.parser)
+        parser: Parser = self._local.parser
+        return parser
+
+    def _work(self, lease: Lease) -> bool:
+        try:
+            return self._pass(lease)
+        finally:
+            connection.close()
+
+    def _pass(self, lease: Lease) -> bool:
+        try:
+            tally = synchronize(lease, self._parser(), self.stop.is_set)
+        except LeaseLost:
+            log.warning("Mailbox %s went to another worker", lease.mailbox_id)
+            return False
+        except MailError as error:
+            failed(lease, error)
+            self._failed(lease, str(error))
+            return False
+        except Exception as error:  # whatever it was, the lease must not hang and the mailbox come again
+            log.exception("A pass of mailbox %s failed", lease.mailbox_id)
+            postponed(lease, f"An unexpected error ended the pass: {type(error).__name__}")
+            self._failed(lease, type(error).__name__)
+            return False
+        succeeded(lease, tally)
+        with self._lock:
+            self.summary.add(tally)
+        self._on_change(self.summary)
+        return True
+
+    def _failed(self, lease: Lease, why: str) -> None:
+        name = Mailbox.objects.values_list("email_address", flat=True).get(pk=lease.mailbox_id)
+        with self._lock:
+            self.summary.failed += 1
+            self.summary.failures.append(f"{name}: {why}")
+        self._on_change(self.summary)
+
+    def _run_test(self, test: ConfigurationTest) -> bool:
+        try:
+            return run_test(test, self.stop.is_set) is not None
+        finally:
+            connection.close()
+
+
+def _due_since(started: datetime, only: Mailbox | None) -> Q:
+    """What was due when we began and is not finished: the end of a pass sets `next_run_at` anew."""
+    due = Q(next_run_at=None) | Q(next_run_at__lte=started)
+    return due & Q(mailbox=only) if only is not None else due
+
+
+def succeeded(lease: Lease, tally: Tally) -> None:
+    """Come again after the polling interval, or at once if there is more; what was wrong is resolved."""
+    mailbox = Mailbox.objects.select_related("server_profile").get(pk=lease.mailbox_id)
+    profile = mailbox.server_profile
+    assert profile is not None
+    now = leases.now()
+    # "At once" keeps the old due time: for `--once` the mailbox then is not finished yet.
+    again = (
+        {} if tally.more else {"next_run_at": now + timedelta(minutes=profile.min_polling_interval_minutes)}
+    )
+    leases.release(lease, failures=0, failing_since=None, last_error="", last_success_at=now, **again)
+    if ServerCircuit.objects.filter(profile=profile).delete()[0]:
+        alerts.resolve(alerts.server_cause(profile.pk), "The server answers again.")
+    alerts.resolve(alerts.direction_cause(mailbox.pk, Direction.INCOMING), "Mail was collected again.")
+
+
+def failed(lease: Lease, error: MailError) -> None:
+    """Postpone, stop the direction, or open the server's circuit: as `backoff.verdict` says."""
+    mailbox = Mailbox.objects.select_related("server_profile", "owner").get(pk=lease.mailbox_id)
+    state = SyncState.objects.get(pk=lease.state_id)
+    verdict = backoff.verdict(error, state.failures + 1, random.SystemRandom())
+    now = leases.now()
+    if verdict.circuit:
+        leases.release(lease, next_run_at=now)
+        open_circuit(mailbox, error)
+        return
+    leases.release(
+        lease,
+        failures=state.failures + 1,
+        failing_since=state.failing_since or now,
+        last_error=str(error),
+        next_run_at=now + verdict.wait,
+        **({"enabled": False} if verdict.stop else {}),
+    )
+    if verdict.stop:
+        alerts.direction_stopped(mailbox, Direction.INCOMING, error)
+
+
+def open_circuit(mailbox: Mailbox, error: MailError) -> None:
+    """All mailboxes of this server wait; the row says until when, and backs off with each failed probe."""
+    profile = mailbox.server_profile
+    assert profile is not None
+    with transaction.atomic():
+        circuit = ServerCircuit.objects.select_for_update().filter(profile=profile).first()
+        failures = circuit.failures + 1 if circuit else 1
+        until = leases.now() + backoff.delay(failures, random.SystemRandom())
+        ServerCircuit.objects.update_or_create(
+            profile=profile, defaults={"open_until": until, "failures": failures, "reason": f"{error}."}
+        )
+    alerts.server_in_trouble(profile, error)
+
+
+def postponed(lease: Lease, why: str) -> None:
+    """An error of ours: come again later, as if the server had asked for it."""
+    state = SyncState.objects.get(pk=lease.state_id)
+    wait_for = backoff.delay(state.failures + 1, random.SystemRandom())
+    leases.release(
+        lease,
+        failures=state.failures + 1,
+        failing_since=state.failing_since or leases.now(),
+        last_error=why,
+        next_run_at=leases.now() + wait_for,
+    )
+
+
+def run_test(test: ConfigurationTest, stopping: Callable[[], bool]) -> dict[str, str] | None:
+    """Run a claimed test while no pass works on the mailbox; None when we were told to stop before."""
+    state = SyncState.objects.get(mailbox=test.mailbox_id, direction=Direction.INCOMING)
+    while (lease := leases.seize(state.pk, leases.this_process())) is None:
+        if stopping():
+            return None
+        time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for
+    try:
+        return configtest.run(test)
+    finally:
+        leases.release(lease)
