@@ -20,8 +20,7 @@ class Messages(models.QuerySet["Message"]):
         """Administrators see every message, everyone else what reached them or a queue of theirs."""
         if user.has_perm(roles.ADMINISTER):
             return self
-        own = Mailbox.objects.filter(Q(user=user) | Q(queue__owner=user) | Q(queue__members=user))
-        return self.filter(deliveries__mailbox__in=own).distinct()
+        return self.filter(pk__in=Delivery.objects.visible_to(user).values("message"))
 
     def without_bodies(self) -> Messages:
         """Rows for lists: bytes and bodies stay in the database."""
@@ -96,6 +95,15 @@ class Message(models.Model):
         return REASON_LABELS[Reason(self.reason)] if self.reason else ""
 
 
+class Deliveries(models.QuerySet["Delivery"]):
+    def visible_to(self, user: User) -> Deliveries:
+        """Administrators see every delivery, everyone else those to them or to a queue of theirs."""
+        if user.has_perm(roles.ADMINISTER):
+            return self
+        own = Mailbox.objects.filter(Q(user=user) | Q(queue__owner=user) | Q(queue__members=user))
+        return self.filter(mailbox__in=own.values("pk"))
+
+
 class Attachment(models.Model):
     """A part with a name; downloads only, never shown by us."""
 
@@ -132,6 +140,8 @@ class Delivery(models.Model):
     same_key = models.CharField(max_length=64, blank=True)
     delivered_at = models.DateTimeField(default=timezone.now)
     delivered_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    objects = Deliveries.as_manager()
 
     class Meta:
         ordering = ("-delivered_at", "-pk")
