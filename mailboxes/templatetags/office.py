@@ -1,5 +1,81 @@
-"""What the templates say again and again: icons, states, ages."""
+"""What the templates say again and again: icons, fields, states, pages of a list."""
 
-from django import template
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms, template
+from django.contrib.messages.storage.base import Message
+from django.core.paginator import Page
+from django.forms import BoundField
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 register = template.Library()
+
+# Icons that the sprite of the visual system lacks; they lie in a second one.
+_OWN_ICONS = frozenset({"gear", "sign-out"})
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A stroke icon; the word beside it says what it means."""
+    sprite = "office.svg" if name in _OWN_ICONS else "icons.svg"
+    return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"/></svg>', static(sprite), name)
+
+
+@register.inclusion_tag("_field.html")
+def field(bound: BoundField, css: str = "", required: bool | None = None) -> dict[str, Any]:
+    """A field with its label, control, sentence and hint; `css` may say "wide", "when-yes", "reveals"."""
+    widget = bound.field.widget
+    shape = "control"
+    if isinstance(widget, forms.RadioSelect):
+        shape = "choice"
+    elif isinstance(widget, forms.CheckboxInput):
+        shape = "tick"
+    shown = bound.field.required if required is None else required
+    return {"field": bound, "css": css, "shape": shape, "required": shown}
+
+
+@register.inclusion_tag("_errors.html")
+def errors(form: forms.BaseForm) -> dict[str, Any]:
+    """The summary on top of a form that was refused, with a link to each field."""
+    return {"form": form}
+
+
+@register.inclusion_tag("_badge.html")
+def badge(state: Any) -> dict[str, Any]:
+    """A state (css, icon, word) as it stands on labels and results."""
+    return {"state": state}
+
+
+@register.inclusion_tag("_status.html")
+def status(state: Any) -> dict[str, Any]:
+    """A state (css, icon, word, detail) as it stands in tables."""
+    return {"state": state}
+
+
+@register.inclusion_tag("_pager.html", takes_context=True)
+def pager(context: dict[str, Any], page: Page[Any]) -> dict[str, Any]:
+    """The foot of a list: how many, and the other pages."""
+    elided = page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1)
+    return {"page": page, "elided": list(elided), "request": context["request"]}
+
+
+_NOTICES = {
+    "success": ("is-ok", "ok"),
+    "info": ("is-info", "info"),
+    "warning": ("is-wait", "wait"),
+    "error": ("is-bad", "bad"),
+}
+
+
+@register.simple_tag
+def message_css(message: Message) -> str:
+    return _NOTICES.get(message.level_tag, _NOTICES["info"])[0]
+
+
+@register.filter
+def message_icon(message: Message) -> str:
+    return _NOTICES.get(message.level_tag, _NOTICES["info"])[1]

@@ -1,0 +1,37 @@
+"""Where a person lands, and what stands behind the gear."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from .. import roles
+from ..access import requires, signed_in
+from .frame import CONFIGURATION
+
+_SAYS = {
+    "mailbox": "How the mail of each address is synchronized: users, queues and forward mailboxes. Test & Enable.",
+    "profile": "How to speak to a mail server: location, security, sign-in. Many mailboxes share one profile.",
+    "queue": "Shared addresses, such as Support. Each has its own mailbox.",
+    "user": "People who sign in here, and whose mail is synchronized. Each has an own mailbox.",
+    "configuration": "Defaults for new mailboxes, approvals, and how forwarded copies are recognised.",
+}
+
+
+@signed_in
+def home(request: HttpRequest) -> HttpResponseBase:
+    """Mailboxes for who looks after them, messages for everyone else."""
+    sees_mailboxes = request.user.has_perm(roles.SEE_MAILBOXES)
+    return redirect("mailbox-list" if sees_mailboxes else "message-list")
+
+
+@requires(roles.SEE_MAILBOXES)
+def settings_home(request: HttpRequest) -> HttpResponse:
+    """Settings > Email Configuration: the gear's page."""
+    entries = [
+        {"label": label, "icon": icon, "address": reverse(page), "says": _SAYS[section]}
+        for section, label, icon, page, permission in CONFIGURATION
+        if request.user.has_perm(permission)
+    ]
+    return render(request, "mailboxes/settings_home.html", {"entries": entries})
