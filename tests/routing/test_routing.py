@@ -441,9 +441,7 @@ def test_every_rule_and_reason_has_its_words() -> None:
     assert set(REASON_LABELS) == set(REFUSALS) == set(Reason)
 
 
-ADDRESSES = st.sampled_from(
-    [*PEOPLE, "stranger@x.com", "FORWARDMAILBOX@contoso.com", "Amara@Contoso.com", "", "@"]
-)
+ADDRESSES = st.sampled_from([*PEOPLE, "stranger@x.com", "FORWARDMAILBOX@contoso.com", "Amara@Contoso.com"])
 MESSAGES = st.builds(
     Parsed,
     sender=ADDRESSES | st.just(""),
