@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.contrib.auth import get_user_model
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 from django.forms.models import construct_instance
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 if TYPE_CHECKING:
     _ModelForm = forms.ModelForm[Any]
@@ -58,6 +64,81 @@ class Choice(forms.Select):
         for value, reason in self.unavailable.items():
             closed.setdefault(reason, []).append(labels.get(value, value))
         return [f"{', '.join(names)}: {reason}" for reason, names in closed.items()]
+
+
+SUGGESTED = 50
+
+
+def written_as(user: Any) -> str:
+    """A person as an input shows them: "Amara Okafor <amara@contoso.com>"."""
+    return f"{user} <{user.email}>"
+
+
+class Suggesting(forms.TextInput):
+    """An input with suggestions: never a select of all people, who may be a hundred thousand."""
+
+    def __init__(self, suggestions: Callable[[], Iterable[str]], attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(
+            {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"} | (attrs or {})
+        )
+        self.suggestions = suggestions
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        """The input, and beside it the datalist that its `list` attribute names."""
+        identity = f"{(attrs or {}).get('id', name)}_suggestions"
+        control = super().render(name, value, {**(attrs or {}), "list": identity}, renderer)
+        options = format_html_join("", '<option value="{}"></option>', ((one,) for one in self.suggestions()))
+        return format_html('{}<datalist id="{}">{}</datalist>', control, identity, options)
+
+
+def people_found(typed: str = "") -> QuerySet[Any]:
+    """Active users whose name, user name or address contains every word typed."""
+    users = get_user_model()._default_manager.filter(is_active=True)
+    for word in typed.split()[:5]:
+        fields = ("first_name", "last_name", "username", "email")
+        users = users.filter(reduce(or_, (Q(**{f"{field}__icontains": word}) for field in fields)))
+    return users.order_by("first_name", "last_name", "username")
+
+
+def suggested_people() -> list[str]:
+    return [written_as(user) for user in people_found()[:SUGGESTED]]
+
+
+def person_named(typed: str) -> Any:
+    """The one active user of an address, user name or full name; raises ValidationError with a sentence."""
+    address = typed.rpartition("<")[2].strip().removesuffix(">")
+    exact = Q(email__iexact=address) | Q(username__iexact=typed.strip())
+    users = get_user_model()._default_manager.filter(exact, is_active=True)
+    found = list(users[:2]) or [
+        user for user in people_found(typed)[:SUGGESTED] if str(user) == typed.strip()
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValidationError(f"Several active users are called {typed}: type the email address.")
+    raise ValidationError(f"No active user is called {typed}. Type a name, a user name or an email address.")
+
+
+class PersonField(forms.CharField):
+    """One active user, typed as address, user name or full name, with suggestions."""
+
+    def __init__(self, *, attrs: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(widget=Suggesting(suggested_people, attrs), **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        """A user, or the key of one, as text; what was typed stays as it was typed."""
+        if isinstance(value, int):
+            value = get_user_model()._default_manager.filter(pk=value).first()
+        return written_as(value) if isinstance(value, get_user_model()) else value
+
+    def clean(self, value: Any) -> Any:
+        if isinstance(value, get_user_model()) or value is None:
+            return value
+        typed = super().clean(self.prepare_value(value))
+        return person_named(typed) if typed else None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(super().has_changed(self.prepare_value(initial), data))
 
 
 class RecordForm(_ModelForm):
