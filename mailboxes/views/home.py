@@ -11,10 +11,10 @@ from ..access import requires, signed_in
 from .frame import CONFIGURATION
 
 _SAYS = {
-    "mailbox": "How the mail of each address is synchronized: users, queues and forward mailboxes. Test & Enable.",
-    "profile": "How to speak to a mail server: location, security, sign-in. Many mailboxes share one profile.",
+    "mailbox": "How the mail of each address is synchronized: users, queues, forward mailboxes.",
+    "profile": "How to speak to a mail server: location, security, sign-in. Many mailboxes share one.",
     "queue": "Shared addresses, such as Support. Each has its own mailbox.",
-    "user": "People who sign in here, and whose mail is synchronized. Each has an own mailbox.",
+    "user": "People who sign in here, and whose mail is synchronized. Each has a mailbox.",
     "configuration": "Defaults for new mailboxes, approvals, and how forwarded copies are recognised.",
 }
 

@@ -1,0 +1,1 @@
+"""What pages ask for; the rules are said by the records."""
