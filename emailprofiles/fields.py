@@ -9,7 +9,6 @@ from django.db.models.query_utils import DeferredAttribute
 
 from .secrets import Sealed, Secret, seal
 
-
 if TYPE_CHECKING:
     _TextField = models.TextField[Any, Secret]
 else:
@@ -24,34 +23,48 @@ class SecretAttribute(DeferredAttribute):
     def __get__(self, instance: models.Model | None, owner: Any = None) -> Any:
         if instance is None:
             return self
-        value = instance.__dict__.get(self.field.attname)
-        if value is None:
-            value = super().__get__(instance, owner)
-        if isinstance(value, Secret):
-            return value
+        value = super().__get__(instance, owner)
         if isinstance(value, Sealed):
             return Secret(sealed=value, additional=self.field.additional(instance))
-        return Secret(value or "")
+        return value or Secret()
 
     def __set__(self, instance: models.Model, value: Any) -> None:
-        if isinstance(value, Secret) and value.sealed is not None:
-            # Bound to the row it was read from: from another row it must be opened and sealed anew.
-            same_row = value._additional == self.field.additional(instance)
-            value = value.sealed if same_row else Secret(value.reveal())
-        instance.__dict__[self.field.attname] = value
+        instance.__dict__[self.field.attname] = self._kept(instance, value)
+
+    def _kept(self, instance: models.Model, value: Any) -> Secret | str:
+        """What stands in the instance: this row's ciphertext, a typed Secret, or "" for none.
+
+        Never clear text, so that no dump of the instance shows it; and setting what was read changes nothing.
+        """
+        if not value or isinstance(value, Sealed):
+            return value or ""
+        if isinstance(value, str):
+            return Secret(value)
+        if not isinstance(value, Secret):
+            raise TypeError(f"{self.field.name} takes text or a Secret.")
+        if value.sealed is None:
+            return value
+        # Bound to the row it was read from: for another row it is opened, and sealed anew.
+        return value.sealed if self._is_of_row(value, instance) else Secret(value.reveal())
+
+    def _is_of_row(self, secret: Secret, instance: models.Model) -> bool:
+        if instance._state.adding and "secret_id" not in instance.__dict__:
+            return False  # while a new instance is being built, its secret_id does not stand yet
+        return secret.additional == self.field.additional(instance)
 
 
 class EncryptedField(_TextField):
     """Text that is sealed at rest. The model has a `secret_id`: a random UUID, never changed.
 
-    Only an instance can be saved (the row's `secret_id` is part of the seal): `update()`,
-    `bulk_update()` with clear text raise TypeError. Exports leave it empty.
+    Only an instance can be saved (the row's `secret_id` is part of the seal): `update()` and
+    `bulk_update()` raise TypeError, and so does a look-up by anything but "". Exports leave it empty.
     """
 
     descriptor_class = SecretAttribute
 
     def __init__(self, verbose_name: str | None = None, **options: Any) -> None:
-        super().__init__(verbose_name, **{"blank": True, "default": "", "editable": False} | options)
+        defaults: dict[str, Any] = {"blank": True, "default": "", "editable": False}
+        super().__init__(verbose_name, **defaults | options)
 
     def additional(self, instance: models.Model) -> str:
         """The additional data that bind a ciphertext to its model, field and row."""
@@ -72,6 +85,8 @@ class EncryptedField(_TextField):
         # Reached by the evaluation of constraints, where only "is there one" matters.
         if isinstance(value, Secret):
             return Sealed("sealed") if value else ""
+        if value and not isinstance(value, Sealed):
+            raise TypeError(f"{self.name} is sealed: nothing can be compared with it in the database.")
         return value
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:

@@ -35,20 +35,35 @@ def complaint() -> str:
 
 
 def _before_migration(**kwargs: Any) -> None:
-    if "emailprofiles_keycanary" in connection.introspection.table_names():
-        if sentence := complaint():
-            raise CommandError(sentence)
+    if _has_table() and (sentence := complaint()):
+        raise CommandError(sentence)
     if not keyring():
+        _make_keyfile()
+
+
+def _make_keyfile() -> None:
+    try:
         keyfile = create_keyfile(settings.FIELD_KEYS_FILE)
-        keyring.cache_clear()
-        if settings.SECRET_KEY_IS_FLEETING:
-            settings.SECRET_KEY = keyfile.secret_key
+    except FileExistsError as error:
+        raise CommandError(
+            f"{settings.FIELD_KEYS_FILE} holds no FIELD_KEY. Add one, or move the file away to get a new one."
+        ) from error
+    keyring.cache_clear()
+    if settings.SECRET_KEY_IS_FLEETING:
+        settings.SECRET_KEY = keyfile.secret_key
+
+
+def _has_table() -> bool:
+    from .models import KeyCanary
+
+    return KeyCanary._meta.db_table in connection.introspection.table_names()
 
 
 def _after_migration(**kwargs: Any) -> None:
     from .models import KeyCanary
 
-    if not KeyCanary.objects.exists():
+    # Without its table other apps were migrated alone, or this one back to nothing.
+    if _has_table() and not KeyCanary.objects.exists():
         KeyCanary.objects.create(word=WORD)
 
 

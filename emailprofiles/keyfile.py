@@ -33,12 +33,12 @@ def read_keyfile(path: Path) -> Keyfile:
 
 
 def create_keyfile(path: Path) -> Keyfile:
-    """Write a new file that only its owner can read; an existing one is never overwritten (FileExistsError)."""
+    """Write a new file that only its owner can read; raises FileExistsError, and overwrites nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     keyfile = Keyfile(secrets.token_urlsafe(48), (new_field_key(),))
     text = (
-        "# Keys of Sorting Office. Without this file stored credentials cannot be read: back it up, apart from\n"
-        "# the database.\n"
+        "# Keys of Sorting Office. Without this file stored credentials cannot be read: back it up,\n"
+        "# apart from the database.\n"
         f"SECRET_KEY={keyfile.secret_key}\n" + "".join(f"FIELD_KEY={key}\n" for key in keyfile.field_keys)
     )
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -8,7 +8,6 @@ open there. `FIELD_KEYS` (or the key file) names the keys: the first one seals, 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from functools import lru_cache
 
@@ -56,6 +55,11 @@ class Secret:
         """The ciphertext it was read from; None for one that was typed just now."""
         return self._sealed
 
+    @property
+    def additional(self) -> str:
+        """The additional data that bind the ciphertext to its row; "" for one that was typed just now."""
+        return self._additional
+
     def __bool__(self) -> bool:
         return bool(self._sealed or self._clear)
 
@@ -67,6 +71,12 @@ class Secret:
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("A secret is not serialised.")
 
+    def __copy__(self) -> Secret:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
 
 @lru_cache(maxsize=1)
 def keyring() -> dict[str, bytes]:
@@ -75,14 +85,17 @@ def keyring() -> dict[str, bytes]:
     Read once for each process; a test that changes keys calls `keyring.cache_clear()`.
     """
     lines = settings.FIELD_KEYS or read_keyfile(settings.FIELD_KEYS_FILE).field_keys
-    return dict(_read_key(line) for line in lines)
+    keys = [_read_key(line) for line in lines]
+    if len(dict(keys)) < len(keys):
+        raise ImproperlyConfigured("Two keys in FIELD_KEYS have the same id.")
+    return dict(keys)
 
 
 def _read_key(line: str) -> tuple[str, bytes]:
     key_id, _, encoded = line.strip().partition(":")
     try:
         key = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         key = b""
     if not key_id or "." in key_id or len(key) != 32:
         raise ImproperlyConfigured("A key in FIELD_KEYS is not of the form ID:BASE64 of 32 bytes.")
@@ -107,10 +120,12 @@ def open_sealed(sealed: str, additional: str) -> str:
     try:
         version, key_id, encoded = sealed.split(".", 2)
         body = base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error) as error:
+    except ValueError as error:
         raise SecretUnreadable("A stored credential is damaged. Type it again.") from error
+    if version != "1" or len(body) <= _NONCE_BYTES:
+        raise SecretUnreadable("A stored credential is damaged. Type it again.")
     key = keyring().get(key_id)
-    if version != "1" or key is None:
+    if key is None:
         raise SecretUnreadable(
             f"A stored credential was sealed under key {key_id}, which FIELD_KEYS does not hold. "
             "Add that key, or type the credential again."
