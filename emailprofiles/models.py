@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
+from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -71,8 +74,6 @@ def sign_in_is_available(authenticate_using: str) -> bool:
     return authenticate_using != AuthenticateUsing.OAUTH
 
 
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-
 # A new value in one of these sends mail, and stored credentials, to another place.
 LOCATION_FIELDS = (
     "incoming_host",
@@ -82,6 +83,8 @@ LOCATION_FIELDS = (
     "outgoing_port",
     "outgoing_security",
 )
+# A new value here can send a stored password that lay unused to a place it was not typed for.
+SIGN_IN_FIELDS = ("authenticate_using", "username", "same_sign_in_for_outgoing", "outgoing_username")
 # What a test vouches for.
 CONNECTION_FIELDS = (
     *LOCATION_FIELDS,
@@ -220,8 +223,8 @@ class EmailServerProfile(models.Model):
                 field="authenticate_using",
                 name="profile_anonymous_only_sends",
                 condition=~Q(authenticate_using=AuthenticateUsing.ANONYMOUS) | Q(incoming_host=""),
-                message="Without credentials mail can only be sent: leave the incoming server location empty, "
-                "or choose another sign-in.",
+                message="Without credentials mail can only be sent: leave the incoming server location "
+                "empty, or choose another sign-in.",
             ),
             FieldRule(
                 field="username",
@@ -257,7 +260,8 @@ class EmailServerProfile(models.Model):
                 condition=~Q(server_type=ServerType.POP3_SMTP)
                 | ~Q(authenticate_using=AuthenticateUsing.PROFILE)
                 | Q(incoming_host=""),
-                message="POP3 cannot open another account's mailbox: choose Credentials Specified by a User or Queue.",
+                message="POP3 cannot open another account's mailbox: choose Credentials Specified by a "
+                "User or Queue.",
             ),
             FieldRule(
                 field="incoming_folder",
@@ -306,23 +310,37 @@ class EmailServerProfile(models.Model):
         """The row as it stands in the database."""
         return type(self)._default_manager.filter(pk=self.pk).first() if self.pk else None
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Raises ValidationError when a rule across rows is broken by now, IntegrityError for a row's own."""
+        names = None if update_fields is None else set(update_fields)
         with transaction.atomic():
             stored = type(self)._default_manager.select_for_update().filter(pk=self.pk).first()
             if stored is not None:
                 self.clean()
-                self._count_changes(stored)
-            super().save(*args, **kwargs)
+                names = self._count_changes(stored, names)
+            super().save(*args, update_fields=names, **kwargs)
 
-    def _count_changes(self, stored: EmailServerProfile) -> None:
-        self.connection_version = stored.connection_version + changed(self, stored, CONNECTION_FIELDS)
-        self.location_version = stored.location_version + changed(self, stored, LOCATION_FIELDS)
+    def _count_changes(self, stored: EmailServerProfile, names: set[str] | None) -> set[str] | None:
+        """Let the versions grow with what this save writes; returns all columns to write."""
+        connection, location = written(CONNECTION_FIELDS, names), written(LOCATION_FIELDS, names)
+        self.connection_version = stored.connection_version + changed(self, stored, connection)
+        self.location_version = stored.location_version + changed(self, stored, location)
+        return None if names is None else names | {"connection_version", "location_version", "changed_at"}
 
 
-def changed(new: models.Model, stored: models.Model, fields: tuple[str, ...]) -> bool:
-    """Whether any of these fields differs from the stored row; a secret differs when it was typed anew."""
-    return any(new.__dict__.get(name) != stored.__dict__.get(name) for name in fields)
+def changed(new: models.Model, stored: models.Model, fields: Iterable[str]) -> bool:
+    """Whether any of these fields differs from the stored row.
+
+    A secret differs when it was typed anew; what was not loaded (`defer`, `only`) does not differ.
+    """
+    return any(new.__dict__[name] != stored.__dict__.get(name) for name in fields if name in new.__dict__)
+
+
+def written(fields: Iterable[str], names: set[str] | None) -> list[str]:
+    """Those of `fields` that a save with these `update_fields` writes."""
+    return [
+        field for field in fields if names is None or field in names or field.removesuffix("_id") in names
+    ]
 
 
 def _available(profile: EmailServerProfile) -> dict[str, str]:
@@ -342,12 +360,13 @@ def _location_needs_password(profile: EmailServerProfile) -> dict[str, str]:
     stored = profile.stored()
     if stored is None or profile.authenticate_using != AuthenticateUsing.PROFILE:
         return {}
-    if not changed(profile, stored, (*LOCATION_FIELDS, "username", "outgoing_username")):
+    if not changed(profile, stored, (*LOCATION_FIELDS, *SIGN_IN_FIELDS)):
         return {}
-    sentence = "The server location or the user name changed: type the password again."
+    used = ("password",) if profile.same_sign_in_for_outgoing else ("password", "outgoing_password")
+    sentence = "The server location or the way to sign in changed: type the password again."
     return {
         name: sentence
-        for name in ("password", "outgoing_password")
+        for name in used
         if getattr(stored, name) and not changed(profile, stored, (name,)) and getattr(profile, name)
     }
 
@@ -356,8 +375,8 @@ def _unencrypted_is_confirmed(profile: EmailServerProfile) -> dict[str, str]:
     if profile.unencrypted_confirmed:
         return {}
     return {
-        f"{side}_security": "Without encryption everyone on the way can read mail and passwords. Choose SSL/TLS or "
-        "STARTTLS, or confirm below that this is intended."
+        f"{side}_security": "Without encryption everyone on the way can read mail and passwords. Choose "
+        "SSL/TLS or STARTTLS, or confirm below that this is intended."
         for side in ("incoming", "outgoing")
         if getattr(profile, f"{side}_security") == SecurityChoice.NONE
         and getattr(profile, f"{side}_host")
@@ -366,7 +385,12 @@ def _unencrypted_is_confirmed(profile: EmailServerProfile) -> dict[str, str]:
 
 
 def _is_loopback(host: str) -> bool:
-    return host.lower() in LOOPBACK_HOSTS or host.startswith("127.")
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _mailboxes_keep_their_server(profile: EmailServerProfile) -> dict[str, str]:
@@ -374,16 +398,65 @@ def _mailboxes_keep_their_server(profile: EmailServerProfile) -> dict[str, str]:
     stored = profile.stored()
     if stored is None:
         return {}
-    errors = {}
-    for side, method in (("incoming", "incoming_method"), ("outgoing", "outgoing_method")):
-        if getattr(stored, f"{side}_host") and not getattr(profile, f"{side}_host"):
-            count = profile.mailboxes.filter(**{method: "server_side"}).count()  # type: ignore[attr-defined]
-            if count:
-                errors[f"{side}_host"] = (
-                    f"{count} mailbox{'es' if count > 1 else ''} of this profile "
-                    f"use{'' if count > 1 else 's'} it for {side} email: choose another method or profile there first."
-                )
-    return errors
+    lost = [side for side in ("incoming", "outgoing") if _loses_server(profile, stored, side)]
+    counts = {side: _mailboxes(profile).filter(**{f"{side}_method": "server_side"}).count() for side in lost}
+    return {
+        f"{side}_host": f"{count} mailbox{'es use' if count > 1 else ' uses'} this profile for {side} email: "
+        "choose another method or profile there first."
+        for side, count in counts.items()
+        if count
+    }
+
+
+def _loses_server(profile: EmailServerProfile, stored: EmailServerProfile, side: str) -> bool:
+    return bool(getattr(stored, f"{side}_host")) and not getattr(profile, f"{side}_host")
+
+
+def _mailboxes(profile: EmailServerProfile) -> models.QuerySet[Any]:
+    """The mailboxes that chose this profile; what they are, this package does not know."""
+    mailboxes: models.QuerySet[Any] = profile.mailboxes.all()
+    return mailboxes
+
+
+def _places_stay_apart(profile: EmailServerProfile) -> dict[str, str]:
+    """An edit never makes two active mailboxes read the same folder of the same account."""
+    stored = profile.stored()
+    if stored is None or not changed(profile, stored, (*PLACE_FIELDS, "authenticate_using")):
+        return {}
+    others = EmailServerProfile.objects.filter(**same_place(profile)).exclude(pk=profile.pk)
+    read = Counter(account for one in (profile, *others) for account in _accounts_read(one))
+    moved = next((account for account in _accounts_read(profile) if read[account] > 1), "")
+    if not moved:
+        return {}
+    return {
+        "incoming_host": f"With this change {read[moved]} mailboxes would read {profile.incoming_folder} of "
+        f"{moved} on {profile.incoming_host}. Two mailboxes cannot collect from the same place."
+    }
+
+
+PLACE_FIELDS = ("incoming_host", "incoming_port", "incoming_folder")
+# Two doors of one server.
+IMAP_PORTS = (USUAL_PORTS["imap", Security.TLS], USUAL_PORTS["imap", Security.NONE])
+
+
+def same_place(profile: EmailServerProfile, prefix: str = "") -> dict[str, Any]:
+    """Look-ups for the profiles that read the same folder name on the same server."""
+    ports = IMAP_PORTS if profile.incoming_port in IMAP_PORTS else (profile.incoming_port,)
+    return {
+        f"{prefix}incoming_host__iexact": profile.incoming_host,
+        f"{prefix}incoming_port__in": ports,
+        f"{prefix}incoming_folder": profile.incoming_folder,
+    }
+
+
+def _accounts_read(profile: EmailServerProfile) -> list[str]:
+    """The accounts that active mailboxes of this profile read, in lower case."""
+    readers = _mailboxes(profile).filter(is_active=True, incoming_method="server_side")
+    if profile.authenticate_using == AuthenticateUsing.PROFILE:
+        accounts = readers.values_list("email_address", flat=True)
+    else:
+        accounts = readers.filter(allow_credentials=True).values_list("username", flat=True)
+    return [account.lower() for account in accounts]
 
 
 CROSS_ROW_RULES = (
@@ -391,11 +464,12 @@ CROSS_ROW_RULES = (
     _location_needs_password,
     _unencrypted_is_confirmed,
     _mailboxes_keep_their_server,
+    _places_stay_apart,
 )
 
 
 class KeyCanary(models.Model):
-    """One sealed word that every process opens at its start: the wrong key never passes for an empty password."""
+    """One sealed word that every process opens at its start: no wrong key passes for an empty password."""
 
     word = EncryptedField()
     secret_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)

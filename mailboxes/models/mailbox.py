@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from emailprofiles.fields import EncryptedField
-from emailprofiles.models import AuthenticateUsing, EmailServerProfile, changed
+from emailprofiles.models import AuthenticateUsing, EmailServerProfile, changed, same_place, written
 from emailprofiles.rules import FieldRule, one_of
 
 from .choices import ActMethod, Approval, Direction, IncomingMethod, Kind, OutgoingMethod, TestStatus
@@ -21,6 +21,9 @@ from .people import Queue, Regarding, User
 FORWARD = Q(is_forward_mailbox=True)
 QUEUE = Q(queue__isnull=False)
 USER = Q(user__isnull=False)
+
+# An active user or queue keeps its address while its mailbox rests.
+HOLDS_ITS_ADDRESS = Q(is_active=True) | Q(user__is_active=True) | Q(queue__is_active=True)
 
 # What a test vouches for. Deleting belongs to it: the step "may delete" was tried for it.
 CONNECTION_FIELDS = (
@@ -120,7 +123,8 @@ ROW_RULES = [
         "approval",
         "approval_fits_kind",
         (FORWARD & Q(approval=Approval.EMPTY)) | (~FORWARD & ~Q(approval=Approval.EMPTY)),
-        "A forward mailbox needs no approval; the address of a user or queue is pending, approved or rejected.",
+        "A forward mailbox needs no approval; the address of a user or queue is pending, approved or "
+        "rejected.",
     ),
     _rule("name", "name_present", ~Q(name=""), "Type a name."),
     _rule("email_address", "address_present", ~Q(email_address=""), "Type an email address."),
@@ -251,7 +255,7 @@ class Mailbox(models.Model):
 
     def state(self, direction: str) -> Any:
         """The SyncState of a direction; uses a prefetched `states`."""
-        return next(state for state in self.states.all() if state.direction == direction)  # type: ignore[attr-defined]
+        return next(state for state in self.states.all() if state.direction == direction)
 
     @property
     def incoming_email_status(self) -> str:
@@ -273,7 +277,7 @@ class Mailbox(models.Model):
 
     @property
     def mailbox_test_completed_on(self) -> Any:
-        test = self.tests.filter(finished_at__isnull=False).order_by("-finished_at").first()  # type: ignore[attr-defined]
+        test = self.tests.filter(finished_at__isnull=False).order_by("-finished_at").first()
         return test.finished_at if test else None
 
     def clean(self) -> None:
@@ -300,9 +304,8 @@ class Mailbox(models.Model):
             super().save(*args, update_fields=names, **kwargs)
             if adding:
                 self._make_states()
-            elif stored and stored.email_address != self.email_address and self.regarding:
-                if self.regarding.address != self.email_address:
-                    self.regarding.keep_address(self.email_address)
+            elif stored and self.regarding and changed(self, stored, written(["email_address"], names)):
+                self.regarding.keep_address(self.email_address)
 
     def _lock(self) -> Mailbox | None:
         """Lock what the rules across rows look at; returns this row as stored."""
@@ -317,20 +320,22 @@ class Mailbox(models.Model):
         return stored
 
     def _follow_changes(self, stored: Mailbox | None, names: set[str] | None) -> set[str] | None:
-        """Set what follows from a change: version, approval, where the credentials may go."""
+        """Set what follows from the columns that this save writes; returns all columns to write.
+
+        What follows: the version, the approval, and where the credentials may go.
+        """
         follows = set()
-        if stored is None or changed(self, stored, ("password", "server_profile_id")):
+        if stored is None or changed(self, stored, written(["password", "server_profile_id"], names)):
             self.credentials_location_version = (
                 self.server_profile.location_version if self.server_profile else None
             )
             follows.add("credentials_location_version")
         if stored is not None:
-            relevant = [
-                n for n in CONNECTION_FIELDS if names is None or n.removesuffix("_id") in names or n in names
-            ]
-            self.connection_version = stored.connection_version + changed(self, stored, tuple(relevant))
+            relevant = written(CONNECTION_FIELDS, names)
+            self.connection_version = stored.connection_version + changed(self, stored, relevant)
             follows.add("connection_version")
-            if stored.email_address.lower() != self.email_address.lower() and not self.is_forward_mailbox:
+            renamed = stored.email_address.lower() != self.email_address.lower()
+            if renamed and "email_address" in relevant and not self.is_forward_mailbox:
                 self.approval, self.approval_by, self.approval_at = Approval.PENDING, None, None
                 follows.update({"approval", "approval_by", "approval_at"})
         return None if names is None else names | follows | {"changed_at"}
@@ -361,8 +366,8 @@ class Mailbox(models.Model):
 def address_holder(
     address: str, *, mailbox: Mailbox | None = None, regarding: Regarding | None = None
 ) -> str:
-    """Who holds an address among active mailboxes, as "the queue mailbox Support"; "" when nobody else does."""
-    others = Mailbox.objects.filter(email_address__iexact=address, is_active=True)
+    """Who else holds an address, as "the queue mailbox Support"; "" when nobody does."""
+    others = Mailbox.objects.filter(HOLDS_ITS_ADDRESS, email_address__iexact=address)
     if mailbox is not None and mailbox.pk:
         others = others.exclude(pk=mailbox.pk)
     if regarding is not None and regarding.pk:
@@ -372,7 +377,8 @@ def address_holder(
 
 
 def _address_is_free(mailbox: Mailbox) -> dict[str, str]:
-    if not mailbox.is_active:
+    regarding = mailbox.regarding
+    if not mailbox.is_active and not (regarding and regarding.active):
         return {}
     holder = address_holder(mailbox.email_address, mailbox=mailbox)
     if not holder:
@@ -401,6 +407,16 @@ def _regarding_is_fixed(mailbox: Mailbox) -> dict[str, str]:
     return {"is_forward_mailbox": "Regarding and Is Forward Mailbox are fixed when a mailbox is created."}
 
 
+def _owner_follows_regarding(mailbox: Mailbox) -> dict[str, str]:
+    regarding = mailbox.regarding
+    stored = Mailbox.objects.filter(pk=mailbox.pk).first() if mailbox.pk else None
+    if regarding is None or stored is None or not changed(mailbox, stored, ("owner_id",)):
+        return {}
+    if mailbox.owner_id == regarding.mailbox_owner().pk:
+        return {}
+    return {"owner": f"The owner follows from {regarding.label}: it cannot be changed here."}
+
+
 def _profile_serves(mailbox: Mailbox) -> dict[str, str]:
     """The profile must be able to do what the methods ask of it."""
     profile = mailbox.server_profile
@@ -427,7 +443,7 @@ def _profile_is_chosen_now(mailbox: Mailbox) -> bool:
 
 
 def _credentials_typed_again(mailbox: Mailbox) -> dict[str, str]:
-    """A stored password is never sent under another name, or to another server, by someone who does not know it."""
+    """Who does not know a stored password cannot send it under another name or to another server."""
     stored = Mailbox.objects.filter(pk=mailbox.pk).first() if mailbox.pk else None
     if stored is None or not stored.password or not mailbox.password:
         return {}
@@ -445,13 +461,15 @@ def _server_mailbox_is_free(mailbox: Mailbox) -> dict[str, str]:
         return {}
     account = effective_account(mailbox)
     others = Mailbox.objects.filter(
-        Q(server_profile__authenticate_using=AuthenticateUsing.MAILBOX, username__iexact=account)
+        Q(
+            server_profile__authenticate_using=AuthenticateUsing.MAILBOX,
+            allow_credentials=True,
+            username__iexact=account,
+        )
         | Q(server_profile__authenticate_using=AuthenticateUsing.PROFILE, email_address__iexact=account),
         is_active=True,
         incoming_method=IncomingMethod.SERVER_SIDE,
-        server_profile__incoming_host__iexact=profile.incoming_host,
-        server_profile__incoming_port=profile.incoming_port,
-        server_profile__incoming_folder=profile.incoming_folder,
+        **same_place(profile, "server_profile__"),
     ).exclude(pk=mailbox.pk)
     holder = others.first() if account else None
     if holder is None:
@@ -475,6 +493,7 @@ CROSS_ROW_RULES = (
     _address_is_free,
     _regarding_is_active,
     _regarding_is_fixed,
+    _owner_follows_regarding,
     _profile_serves,
     _credentials_typed_again,
     _server_mailbox_is_free,

@@ -151,7 +151,7 @@ class RoutingHeader(models.Model):
         """Put these headers, in this order, in place of all others."""
         with transaction.atomic():
             cls.objects.all().delete()
-            cls.objects.bulk_create(cls(position=number, name=name) for number, name in enumerate(names))
+            cls.objects.bulk_create([cls(position=number, name=name) for number, name in enumerate(names)])
 
 
 class Alert(models.Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.contrib.auth.models import AbstractUser
@@ -9,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
+
+from emailprofiles.models import changed, written
 
 from .choices import IncomingFilter, Kind, Theme
 
@@ -44,9 +47,16 @@ class Regarding(models.Model):
         raise NotImplementedError
 
     def clean(self) -> None:
+        """The rules across rows; raises ValidationError by field."""
         super().clean()
         if sentence := self._address_in_use():
             raise ValidationError({self.address_field: sentence})
+        if sentence := self._is_needed():
+            raise ValidationError({"is_active": sentence})
+
+    def _is_needed(self) -> str:
+        """Why it cannot be deactivated; "" when it can, or is active."""
+        return ""
 
     def _address_in_use(self) -> str:
         from .mailbox import address_holder
@@ -56,26 +66,41 @@ class Regarding(models.Model):
         holder = address_holder(self.address, regarding=self)
         return f"{self.address} already belongs to {holder}. Choose another address." if holder else ""
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Saves the row and keeps its mailbox in step; raises ValidationError when the address is taken."""
         from .mailbox import Mailbox
 
+        names = None if update_fields is None else set(update_fields)
+        if not written([self.address_field, "is_active", "owner_id"], names):
+            super().save(*args, update_fields=names, **kwargs)
+            return
         with transaction.atomic():
             mailbox = (
                 Mailbox.objects.select_for_update().filter(**{self.kind: self}).first() if self.pk else None
             )
-            super().save(*args, **kwargs)
+            self._check_again(names)
+            super().save(*args, update_fields=names, **kwargs)
             if mailbox is None:
                 Mailbox.new_for(self).save()
             else:
-                mailbox.follow(self)
+                mailbox.follow(self if names is None else type(self)._default_manager.get(pk=self.pk))
+
+    def _check_again(self, names: set[str] | None) -> None:
+        """The rules across rows, under the locks that make them final."""
+        from .office import EmailConfigurationSettings
+
+        stored = type(self)._default_manager.select_for_update().filter(pk=self.pk).first()
+        if stored is None or changed(self, stored, written([self.address_field, "is_active"], names)):
+            EmailConfigurationSettings.lock()
+            Regarding.clean(self)
 
     def keep_address(self, address: str) -> None:
         """Take over an address that was changed at the mailbox, whose row the caller has locked."""
         locked = type(self)._default_manager.select_for_update().get(pk=self.pk)
-        setattr(locked, self.address_field, address)
         setattr(self, self.address_field, address)
-        models.Model.save(locked, update_fields=[self.address_field])
+        if locked.address != address:
+            setattr(locked, self.address_field, address)
+            models.Model.save(locked, update_fields=[self.address_field])
 
 
 class User(Regarding, AbstractUser):
@@ -127,6 +152,21 @@ class User(Regarding, AbstractUser):
     def clean(self) -> None:
         AbstractUser.clean(self)
         Regarding.clean(self)
+
+    def _is_needed(self) -> str:
+        owned = [] if self.is_active or not self.pk else self._owned()
+        if not owned:
+            return ""
+        return f"{self.label} owns {', '.join(owned)}: hand them over to someone else first."
+
+    def _owned(self) -> list[str]:
+        """Queues, forward mailboxes and profiles of this user, such as "the queue Support"."""
+        collecting = self.owned_mailboxes.filter(is_forward_mailbox=True)
+        return [
+            *(f"the queue {queue.name}" for queue in self.owned_queues.all()),
+            *(f"the forward mailbox {mailbox.name}" for mailbox in collecting.defer("password")),
+            *(f"the profile {profile.name}" for profile in self.owned_profiles.all()),
+        ]
 
 
 class Queue(Regarding):
