@@ -1,0 +1,79 @@
+"""Fixtures of all tests: a database of their own, Amara who administers, and her office."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from emailprofiles.models import EmailServerProfile
+from mailboxes import roles
+from mailboxes.models import Mailbox, Queue, User
+
+pytest_plugins = ["tests.server_fixtures"]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A database file for each run: two runs at the same time do not meet, and threads have connections."""
+    if connection.vendor == "sqlite":
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        settings.DATABASES["default"]["TEST"]["NAME"] = name
+        connection.settings_dict["TEST"]["NAME"] = name
+
+
+def profile_values(**values: object) -> dict[str, object]:
+    """What a profile of a server on this machine needs; `values` come on top."""
+    return {
+        "name": "Head office",
+        "incoming_host": "127.0.0.1",
+        "incoming_port": 10143,
+        "incoming_security": "none",
+        "outgoing_host": "127.0.0.1",
+        "outgoing_port": 10025,
+        "outgoing_security": "none",
+    } | values
+
+
+def forward_values(**values: object) -> dict[str, object]:
+    """What a forward mailbox needs that receives nothing yet; `values` come on top."""
+    return {"name": "Collection 1", "email_address": "forwardmailbox@contoso.com"} | values
+
+
+@dataclass
+class Office:
+    """Amara's office: one profile, the queue Support, and a forward mailbox that it is collected into."""
+
+    amara: User
+    profile: EmailServerProfile
+    support: Queue
+    collection: Mailbox
+
+
+@pytest.fixture
+def amara(db: None) -> User:
+    """Amara Okafor, email administrator."""
+    user = User.objects.create_user("amara", "amara@contoso.com", first_name="Amara", last_name="Okafor")
+    roles.set_role(user, roles.Role.ADMINISTRATOR)
+    return user
+
+
+@pytest.fixture
+def office(amara: User) -> Office:
+    profile = EmailServerProfile.objects.create(**profile_values(owner=amara))
+    support = Queue.objects.create(name="Support", email_address="support@contoso.com", owner=amara)
+    collection = Mailbox.new_forward(
+        **forward_values(
+            owner=amara,
+            server_profile=profile,
+            incoming_method="server_side",
+            allow_credentials=True,
+            username="forwardmailbox",
+            password="Feldsalat 23",
+        )
+    )
+    collection.full_clean()
+    collection.save()
+    return Office(amara, profile, support, collection)
