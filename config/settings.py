@@ -4,6 +4,7 @@ Everything works with no environment at all; each variable is described in the R
 configuration table. Run-time files (database, keys) lie in the git-ignored `var/`.
 """
 
+import os
 from pathlib import Path
 
 import environ
@@ -44,7 +45,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
     # Several connections write during the tests: a file, not a shared memory database.
-    DATABASES["default"]["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
+    DATABASES["default"]["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
 else:
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
 # Network and transactions never nest, so a request is not one transaction.

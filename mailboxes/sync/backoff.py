@@ -28,7 +28,7 @@ class Verdict:
 
 def delay(failures: int, chance: random.Random) -> timedelta:
     """Doubling from FIRST up to LONGEST, with a jitter of a quarter, after so many failures in a row."""
-    plain = min(FIRST * 2 ** min(failures - 1, 20), LONGEST)
+    plain: timedelta = min(FIRST * (1 << min(failures - 1, 20)), LONGEST)
     return plain * (0.75 + chance.random() / 2)
 
 

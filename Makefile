@@ -1,0 +1,70 @@
+# Sorting Office. `make demo` and `make test` need nothing but Debian, Python 3.11 or newer, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: install demo run test bench lint servers clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    a whole office to look at: pages, engine, mail servers, people and their mail"
+	@echo "make run     pages and engine on this machine's own database"
+	@echo "make test    everything the tests need, then the tests"
+	@echo "make bench   how many messages per second the line takes"
+	@echo "make lint    format, lint, types and import arrows"
+
+install: $(READY)
+
+$(READY): requirements.txt
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+		rm -rf $(VENV); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; \
+		else \
+			echo "Python's venv is missing. Run: sudo apt-get install python3-venv"; exit 1; \
+		fi; \
+		$(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+demo: install
+	@exec $(BIN)/python manage.py demo $(ARGS)
+
+run: install
+	@exec $(BIN)/python manage.py serve $(ARGS)
+
+# The servers that the tests start: as root they are installed, otherwise the tests say what they left out.
+servers:
+	@missing=""; \
+	command -v dovecot >/dev/null || missing="$$missing dovecot-imapd"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+				|| echo "Could not install:$$missing"; \
+		else \
+			echo "Left out are tests against:$$missing. To run them: sudo apt-get install$$missing"; \
+		fi; \
+	fi
+
+test: install servers lint
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: install servers
+	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= -q -s $(ARGS)
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+requirements.txt: pyproject.toml
+	@echo "pyproject.toml is newer than requirements.txt: compile it anew (see the README, Dependencies)."
+	@touch $@
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

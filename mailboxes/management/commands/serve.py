@@ -1,0 +1,84 @@
+"""`manage.py serve`: the whole product in one process tree, pages and engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.servers.basehttp import get_internal_wsgi_application
+from django.urls import reverse
+from waitress.server import create_server
+
+from mailboxes.models import SetupLink, User
+from mailboxes.sync.worker import Engine
+
+WEB_THREADS = 8
+
+
+class Command(BaseCommand):
+    help = "Migrate, then run pages and engine until Ctrl-C."
+    # They ask the database, which `migrate` makes first.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
+        parser.add_argument("--threads", type=int, default=settings.SYNC_THREADS, metavar="N")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: stop.set())
+        call_command("migrate", verbosity=0, interactive=False)
+        self.check()
+        with self.beside(stop, options):
+            pages = self._pages(options["host"], options["port"])
+            finished = self._work(stop, pages, options)
+        sys.stdout.flush()
+        if not finished:  # a pass still waits for its server; it is safe to end in the middle
+            os._exit(0)
+
+    def beside(self, stop: threading.Event, options: dict[str, Any]) -> AbstractContextManager[object]:
+        """What runs beside pages and engine; the demo has its mail servers here."""
+        return nullcontext()
+
+    def welcome(self, address: str) -> None:
+        """Say where to go; with no user yet, by the one-time link."""
+        self.stdout.write(f"Sorting Office is open at {address}")
+        if not User.objects.exists():
+            link = reverse("setup", args=[SetupLink.issue()])
+            self.stdout.write(f"Make the first administrator within 30 minutes: {address}{link}")
+        self.stdout.write("Ctrl-C closes it.")
+
+    def _pages(self, host: str, port: int) -> Any:
+        try:
+            return create_server(
+                get_internal_wsgi_application(), host=host, port=port, threads=WEB_THREADS, ident=None
+            )
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} of {host} cannot be used: {error.strerror}. Choose another --port."
+            ) from error
+
+    def _work(self, stop: threading.Event, pages: Any, options: dict[str, Any]) -> bool:
+        """Until `stop`; then everything ends within seconds. False when a pass had to be left behind."""
+        engine = Engine(options["threads"])
+        at_work = [threading.Thread(target=run, daemon=True) for run in (engine.run, pages.run)]
+        for thread in at_work:
+            thread.start()
+        host = options["host"] if ":" not in options["host"] else f"[{options['host']}]"
+        self.welcome(f"http://{host}:{pages.effective_port}")
+        self.stdout.flush()
+        while not stop.wait(1) and at_work[0].is_alive():
+            pass
+        pages.close()
+        finished = engine.shut_down()
+        pages.task_dispatcher.shutdown(timeout=2)
+        return finished
