@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
+from django.core.exceptions import ValidationError
 from django.db.models import TextChoices
 
 ADMINISTER = "mailboxes.administer_email"
@@ -13,6 +15,9 @@ APPROVE = "mailboxes.approve_email_address"
 SEE_MAILBOXES = "mailboxes.view_mailbox"
 SEE_PROFILES = "emailprofiles.view_emailserverprofile"
 SEE_ALERTS = "mailboxes.view_alert"
+
+
+LAST_ADMINISTRATOR = "is the last active administrator: give this role to someone else first."
 
 
 class Role(TextChoices):
@@ -58,8 +63,19 @@ def role_of(user: Any) -> Role:
     return next((role for role, (name, _) in GROUPS.items() if name in names), Role.USER)
 
 
+def is_last_administrator(user: Any) -> bool:
+    """Whether nobody would be left who administers email, were it not for this user."""
+    administrators = get_user_model()._default_manager.with_perm(ADMINISTER)  # active ones
+    return user.pk is not None and set(administrators.values_list("pk", flat=True)[:2]) == {user.pk}
+
+
 def set_role(user: Any, role: Role) -> None:
-    """Put the user into the group of this role, and out of the other two."""
+    """Put the user into the group of this role, and out of the other two.
+
+    Raises ValidationError when nobody would be left who administers email.
+    """
+    if role != Role.ADMINISTRATOR and is_last_administrator(user):
+        raise ValidationError({"role": f"{user} {LAST_ADMINISTRATOR}"})
     user.groups.remove(*Group.objects.filter(name__in=[name for name, _ in GROUPS.values()]))
     if role in GROUPS:
         user.groups.add(Group.objects.get(name=GROUPS[role][0]))

@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 
 from emailprofiles.models import changed, written
 
+from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
 
 
@@ -154,10 +155,11 @@ class User(Regarding, AbstractUser):
         Regarding.clean(self)
 
     def _is_needed(self) -> str:
-        owned = [] if self.is_active or not self.pk else self._owned()
-        if not owned:
+        if self.is_active or not self.pk:
             return ""
-        return f"{self.label} owns {', '.join(owned)}: hand them over to someone else first."
+        if owned := self._owned():
+            return f"{self.label} owns {', '.join(owned)}: hand them over to someone else first."
+        return f"{self.label} {LAST_ADMINISTRATOR}" if is_last_administrator(self) else ""
 
     def _owned(self) -> list[str]:
         """Queues, forward mailboxes and profiles of this user, such as "the queue Support"."""
