@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, path
 
-from .views import frame, home, signin
+from .views import alerts, frame, home, mailboxes, messages, people, profiles, quarantine, settings, signin
 
 urlpatterns: list[URLPattern] = [
     # Frame, sign-in, mailboxes.
@@ -13,5 +13,35 @@ urlpatterns: list[URLPattern] = [
     path("setup/<str:token>/", signin.setup, name="setup"),
     path("theme/", frame.set_theme, name="set-theme"),
     path("settings/", home.settings_home, name="settings-home"),
+    path("mailboxes/", mailboxes.mailbox_list, name="mailbox-list"),
+    path("mailboxes/new/", mailboxes.new, name="mailbox-new"),
+    path("mailboxes/new/methods/", mailboxes.new_methods, name="mailbox-new-methods"),
+    path("mailboxes/owners/", mailboxes.owners, name="mailbox-owners"),
+    path("mailboxes/<int:pk>/", mailboxes.edit, name="mailbox-edit"),
+    path("mailboxes/<int:pk>/methods/", mailboxes.methods, name="mailbox-methods"),
+    path("mailboxes/<int:pk>/test/", mailboxes.test, name="mailbox-test"),
+    path("mailboxes/<int:pk>/results/", mailboxes.results, name="mailbox-results"),
+    path("mailboxes/<int:pk>/approve/", mailboxes.approve, name="mailbox-approve"),
+    path("mailboxes/<int:pk>/reject/", mailboxes.reject, name="mailbox-reject"),
+    path("mailboxes/<int:pk>/activate/", mailboxes.activate, name="mailbox-activate"),
+    path("mailboxes/<int:pk>/deactivate/", mailboxes.deactivate, name="mailbox-deactivate"),
+    path("mailboxes/<int:pk>/collect/", mailboxes.collect, name="mailbox-collect"),
     # People, settings, messages, quarantine, alerts.
+    path("profiles/<int:pk>/confirm/", profiles.confirm, name="profile-confirm"),
+    path("queues/", people.queue_list, name="queue-list"),
+    path("queues/new/", people.queue_new, name="queue-new"),
+    path("queues/<int:pk>/", people.queue_edit, name="queue-edit"),
+    path("users/", people.user_list, name="user-list"),
+    path("users/new/", people.user_new, name="user-new"),
+    path("users/<int:pk>/", people.user_edit, name="user-edit"),
+    path("settings/email/", settings.configuration, name="configuration"),
+    path("messages/", messages.message_list, name="message-list"),
+    path("messages/<int:pk>/", messages.message, name="message"),
+    path("messages/<int:pk>/raw/", messages.message_raw, name="message-raw"),
+    path("messages/<int:pk>/html/", messages.message_html, name="message-html"),
+    path("messages/<int:pk>/attachments/<int:number>/", messages.attachment, name="attachment"),
+    path("quarantine/", quarantine.quarantine, name="quarantine"),
+    path("quarantine/<int:pk>/retry/", quarantine.retry, name="quarantine-retry"),
+    path("quarantine/<int:pk>/deliver/", quarantine.deliver, name="quarantine-deliver"),
+    path("alerts/", alerts.alert_list, name="alert-list"),
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from django import forms, template
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.contrib.messages.storage.base import Message
 from django.core.paginator import Page
 from django.forms import BoundField
@@ -38,6 +41,12 @@ def field(bound: BoundField, css: str = "", required: bool | None = None) -> dic
     return {"field": bound, "css": css, "shape": shape, "required": shown}
 
 
+@register.inclusion_tag("_locked_field.html")
+def locked_field(bound: BoundField, value: str) -> dict[str, Any]:
+    """A field that this record can never set, with the value it has and the hint that says why."""
+    return {"field": bound, "value": value}
+
+
 @register.inclusion_tag("_errors.html")
 def errors(form: forms.BaseForm) -> dict[str, Any]:
     """The summary on top of a form that was refused, with a link to each field."""
@@ -54,6 +63,22 @@ def badge(state: Any) -> dict[str, Any]:
 def status(state: Any) -> dict[str, Any]:
     """A state (css, icon, word, detail) as it stands in tables."""
     return {"state": state}
+
+
+@register.inclusion_tag("_status.html")
+def row_status(state: Any) -> dict[str, Any]:
+    """The same in a list that has a column for the last success: the age alone says enough."""
+    return {"state": replace(state, detail=state.detail.removeprefix("last success "))}
+
+
+_KIND_ICONS = {"user": "user", "queue": "queue", "forward": "forward"}
+
+
+@register.simple_tag
+def kind(mailbox: Any) -> SafeString:
+    """User, queue or forward, with its icon."""
+    of = mailbox.kind
+    return format_html('<span class="kind">{}{}</span>', icon(_KIND_ICONS[of]), of.label)
 
 
 @register.inclusion_tag("_pager.html", takes_context=True)
@@ -79,3 +104,15 @@ def message_css(message: Message) -> str:
 @register.filter
 def message_icon(message: Message) -> str:
     return _NOTICES.get(message.level_tag, _NOTICES["info"])[1]
+
+
+@register.filter
+def seconds(milliseconds: int | None) -> str:
+    """A duration in milliseconds as the ladder shows it: "0.34 s"; nothing for none."""
+    return "" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
+
+
+@register.filter
+def ago(moment: datetime | None) -> str:
+    """The age of a success; "never" for none."""
+    return str(naturaltime(moment)) if moment else "never"

@@ -1,0 +1,209 @@
+"""The mailbox form: which fields each kind has, what is closed and why, and what follows from a choice."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django import forms
+from django.db.models import Q
+from django.urls import reverse_lazy
+
+from emailprofiles.forms import Choice, Password, PersonField, RecordForm, YesNo
+from emailprofiles.models import AuthenticateUsing, EmailServerProfile
+
+from ..models import ActMethod, IncomingMethod, Kind, Mailbox, OutgoingMethod
+
+# Suggestions follow what is typed; without script the first ones are there all the same.
+_SUGGEST = {
+    "hx-get": reverse_lazy("mailbox-owners"),
+    "hx-trigger": "input changed delay:200ms",
+    "hx-target": "next datalist",
+    "hx-swap": "innerHTML",
+}
+
+HINTS: dict[str, dict[Kind | None, str]] = {
+    "owner": {Kind.FORWARD: "Receives the alerts of this mailbox. Type a name, a user name or an address."},
+    "email_address": {
+        Kind.FORWARD: "The address your server rule transfers mail to, such as forwardmailbox@contoso.com. "
+        "Nobody may use it as a working mailbox.",
+        Kind.QUEUE: "A change here also changes the queue, and needs a new approval.",
+        Kind.USER: "A change here also changes the user, and needs a new approval.",
+    },
+    "delete_emails_after_processing": {
+        Kind.USER: "Only a forward mailbox or a queue’s mailbox can delete: a person’s mail stays.",
+        None: "With Yes, a message is deleted on the server only after it is stored here. With No, it is "
+        "marked as read and the box grows.",
+    },
+    "allow_credentials": {
+        None: "Choose Yes if the email server profile has Authenticate Using set to Credentials Specified "
+        "by a User or Queue."
+    },
+    "username": {None: "What the server expects at sign-in. Often the full email address."},
+    "incoming_method": {
+        Kind.FORWARD: "A forward mailbox is read by server-side synchronization or not at all.",
+        None: "With Forward Mailbox, copies that a forward mailbox collects find their way by this address. "
+        "With server-side synchronization, this mailbox itself is read.",
+    },
+    "outgoing_method": {
+        Kind.FORWARD: "For a forward mailbox only None is allowed. Answers leave through the mailbox of the "
+        "user or queue.",
+        None: "With None, nothing is sent for this address.",
+    },
+    "act_method": {
+        Kind.FORWARD: "A forward mailbox has no calendar of its own.",
+        Kind.QUEUE: "A queue has no calendar of its own: only users have appointments, contacts, and tasks.",
+        None: "With None, appointments, contacts, and tasks are not synchronized.",
+    },
+}
+
+_SIGN_IN_SAYS = {
+    AuthenticateUsing.MAILBOX: "{} wants each mailbox to sign in for itself",
+    AuthenticateUsing.PROFILE: "{} signs in with its own account: credentials here are kept, but not used",
+    AuthenticateUsing.ANONYMOUS: "{} sends without a sign-in: credentials here are kept, but not used",
+}
+
+
+class MailboxForm(RecordForm):
+    """Fields are named as in the model. What a kind can never choose is shown locked, and refused if sent."""
+
+    secrets = ("password",)
+
+    owner = PersonField(label="Owner", attrs=_SUGGEST)
+    delete_emails_after_processing = YesNo(label="Delete Emails After Processing", required=False)
+    allow_credentials = YesNo(label="Allow to Use Credentials for Email Processing", required=False)
+    password = Password(label="Password")
+
+    class Meta:
+        model = Mailbox
+        fields = [
+            "name",
+            "owner",
+            "email_address",
+            "delete_emails_after_processing",
+            "allow_credentials",
+            "username",
+            "server_profile",
+            "incoming_method",
+            "outgoing_method",
+            "act_method",
+        ]
+        widgets = {
+            "server_profile": forms.Select,
+            "incoming_method": Choice,
+            "outgoing_method": Choice,
+            "act_method": Choice,
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind = self.instance.kind
+        self.has_stored_password = bool(self.instance.password)
+        if self.kind != Kind.FORWARD:
+            del self.fields["owner"]
+        for name in ("incoming_method", "outgoing_method", "act_method"):
+            # Left out of a request: the record keeps what it has.
+            self.fields[name].required = False
+        self._offer_profiles()
+        self._close_methods()
+        self._explain()
+        self._dress()
+
+    def _offer_profiles(self) -> None:
+        offered: Any = self.fields["server_profile"]
+        current = self.instance.server_profile_id
+        offered.queryset = EmailServerProfile.objects.filter(Q(is_active=True) | Q(pk=current)).order_by(
+            "name"
+        )
+        offered.empty_label = "None"
+        offered.error_messages["invalid_choice"] = "Choose one of the active profiles."
+
+    def _close_methods(self) -> None:
+        for name, closed in closed_methods(self.kind, self.profile).items():
+            widget: Any = self.fields[name].widget
+            widget.unavailable = closed
+
+    def _explain(self) -> None:
+        for name, by_kind in HINTS.items():
+            if name in self.fields:
+                self.fields[name].help_text = by_kind.get(self.kind, by_kind.get(None, ""))
+        stored = "Needed again when the user name or the server profile changes."
+        again = "Type it again: passwords are not kept while a form has errors."
+        says = stored if self.has_stored_password else again if self.is_bound else ""
+        self.fields["password"].help_text = f"Stored encrypted; it cannot be shown again. {says}".strip()
+
+    def _dress(self) -> None:
+        self.fields["username"].widget.attrs |= {
+            "autocomplete": "off",
+            "autocapitalize": "none",
+            "spellcheck": "false",
+        }
+        self.fields["email_address"].widget.attrs["autocomplete"] = "off"
+        if self.kind == Kind.FORWARD:
+            self.fields["email_address"].widget.attrs["placeholder"] = "forwardmailbox@contoso.com"
+        if self.has_stored_password:
+            self.fields["password"].widget.attrs["placeholder"] = "stored — leave empty to keep"
+
+    @cached_property
+    def profile(self) -> EmailServerProfile | None:
+        """The profile that is chosen on the page now, saved or not."""
+        chosen = self.data.get("server_profile") if self.is_bound else self.initial.get("server_profile")
+        known: Any = self.fields["server_profile"]
+        return known.queryset.filter(pk=chosen).first() if str(chosen or "").isdecimal() else None
+
+    def typed(self, name: str) -> str:
+        """What stands in a field of the page now."""
+        return str(self[name].value())
+
+    @property
+    def credentials_say(self) -> str:
+        """What the chosen profile makes of the credentials."""
+        profile = self.profile
+        if profile is None:
+            return "a server profile says whether they are needed"
+        return _SIGN_IN_SAYS[AuthenticateUsing(profile.authenticate_using)].format(profile.name)
+
+    @property
+    def needs_a_forward_mailbox(self) -> bool:
+        """Whether incoming mail is to come by way of a forward mailbox."""
+        return self.typed("incoming_method") == IncomingMethod.FORWARD
+
+    @property
+    def credentials_missing(self) -> str:
+        """The sentence for credentials that the profile asks for and the page does not give."""
+        profile = self.profile
+        if profile is None or profile.authenticate_using != AuthenticateUsing.MAILBOX:
+            return ""
+        uses = IncomingMethod.SERVER_SIDE in (
+            self.typed("incoming_method"),
+            self.typed("outgoing_method"),
+            self.typed("act_method"),
+        )
+        if not uses or self.typed("allow_credentials") == "True":
+            return ""
+        return (
+            f"{profile.name} asks for this mailbox’s own user name and password, and there are none: choose "
+            "Yes and type them. Until then nothing is tested or run here."
+        )
+
+
+def closed_methods(kind: Kind, profile: EmailServerProfile | None) -> dict[str, dict[str, str]]:
+    """For each method field the options that this kind or profile cannot use, with the reason."""
+    closed: dict[str, dict[str, str]] = {"incoming_method": {}, "outgoing_method": {}, "act_method": {}}
+    if profile is not None:
+        lacks = f"the profile {profile.name}"
+        if not profile.can_receive:
+            closed["incoming_method"][IncomingMethod.SERVER_SIDE] = f"{lacks} has no incoming server."
+        if not profile.can_send:
+            closed["outgoing_method"][OutgoingMethod.SERVER_SIDE] = f"{lacks} has no outgoing server."
+    if profile is None or not profile.can_synchronize_act:
+        who = f"the profile {profile.name}" if profile else "a profile"
+        closed["act_method"][ActMethod.SERVER_SIDE] = f"{who} needs a calendar server, and there is none."
+    if kind == Kind.QUEUE:
+        reason = "a queue has no Outlook of its own."
+        closed["incoming_method"][IncomingMethod.OUTLOOK] = reason
+        closed["outgoing_method"][OutgoingMethod.OUTLOOK] = reason
+    if kind == Kind.FORWARD:
+        reason = "not for a forward mailbox, which is the box that others forward to."
+        closed["incoming_method"] |= {IncomingMethod.FORWARD: reason, IncomingMethod.OUTLOOK: reason}
+    return closed

@@ -1,0 +1,246 @@
+"""What the page of one mailbox shows beside its form: how each direction stands, why, and the last test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+
+from ..configtest import Ladder, Rung, ladders
+from ..models import Approval, Direction, IncomingMethod, Kind, Mailbox, Message, MessageState, User
+from ..standing import Office, Precondition, Standing, preconditions, standing
+
+# The words of Configuration Test Results, and what is shown beside them.
+RESULTS = {
+    "not_run": Standing("is-idle", "idle", "Not Run"),
+    "success": Standing("is-ok", "ok", "Success"),
+    "failure": Standing("is-bad", "bad", "Failure"),
+    "running": Standing("is-info", "run", "Running"),
+}
+OUT_OF_DATE = Standing("is-wait", "run", "Out of date")
+RUNGS = {
+    "passed": Standing("is-ok", "ok", "Passed"),
+    "failed": Standing("is-bad", "bad", "Failed"),
+    "not_reached": Standing("is-idle", "idle", "Not reached"),
+    "running": Standing("is-info", "run", "Running"),
+    "waiting": Standing("is-idle", "idle", "Waiting"),
+}
+APPROVALS = {
+    Approval.EMPTY: Standing("is-idle", "off", "Empty", "not needed here"),
+    Approval.APPROVED: Standing("is-info", "check", "Approved"),
+    Approval.PENDING: Standing("is-wait", "clock", "Pending", "waits for an approver"),
+    Approval.REJECTED: Standing("is-bad", "bad", "Rejected"),
+}
+LABELS = {
+    Direction.INCOMING: "Incoming Email",
+    Direction.OUTGOING: "Outgoing Email",
+    Direction.ACT: "Appointments, Contacts, and Tasks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the record's label."""
+
+    name: str
+    state: Standing
+    long_name: str = ""
+
+
+def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
+    """The three directions and the approval, as the label of the record shows them."""
+    return [
+        Cell("Incoming", standing(mailbox, Direction.INCOMING, office)),
+        Cell("Outgoing", standing(mailbox, Direction.OUTGOING, office)),
+        Cell("ACT", standing(mailbox, Direction.ACT, office), LABELS[Direction.ACT]),
+        Cell("Email approval", approval_of(mailbox)),
+    ]
+
+
+def approval_of(mailbox: Mailbox) -> Standing:
+    """The approval of the address, by whom and when."""
+    shown = APPROVALS[Approval(mailbox.approval)]
+    if mailbox.approval_at is None:
+        return shown
+    day = date_format(timezone.localtime(mailbox.approval_at), "j M Y")
+    by = f"{mailbox.approval_by.label}, {day}" if mailbox.approval_by else day
+    return Standing(shown.css, shown.icon, shown.word, by)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One precondition as shown, with the place on the page or elsewhere where it can be met."""
+
+    need: Precondition
+    css: str
+    icon: str
+    address: str = ""
+    invitation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Why one direction runs or does not: the first unmet precondition on top."""
+
+    direction: str
+    title: str
+    says: str
+    checks: list[Check]
+
+
+def checks_of(mailbox: Mailbox, office: Office) -> list[Checks]:
+    """One list for each direction that somebody wants to run here."""
+    wanted = (IncomingMethod.SERVER_SIDE, IncomingMethod.FORWARD)
+    return [
+        _checks(mailbox, direction, office)
+        for direction in Direction.values
+        if mailbox.method(direction) in wanted
+    ]
+
+
+def _checks(mailbox: Mailbox, direction: str, office: Office) -> Checks:
+    needs = preconditions(mailbox, direction, office)
+    unmet = sum(not need.met for need in needs)
+    checks = [_check(mailbox, direction, need) for need in sorted(needs, key=lambda need: need.met)]
+    name = LABELS[Direction(direction)].replace("Email", "email")
+    if not unmet:
+        return Checks(
+            direction, f"{name} runs", f"{len(needs)} of {len(needs)} preconditions are met", checks
+        )
+    return Checks(
+        direction, f"Why is {_in_prose(name)} not running?", f"Stopped by {unmet} of {len(needs)}.", checks
+    )
+
+
+def _in_prose(name: str) -> str:
+    return name[0].lower() + name[1:]
+
+
+def _check(mailbox: Mailbox, direction: str, need: Precondition) -> Check:
+    if need.met:
+        return Check(need, "is-ok", "ok")
+    places = {
+        "method is server-side": (f"#id_{direction}_method", "Change the method"),
+        "profile chosen and active": ("#id_server_profile", "Choose a profile"),
+        "credentials present": ("#id_allow_credentials", "Type them"),
+        "credentials confirmed": (_profile_page(mailbox), "Open the profile"),
+        "test passed": (f"#test-{direction}", "Show the test"),
+        "forward mailbox runs": (f"{reverse('mailbox-list')}?view=forward", "Show forward mailboxes"),
+    }
+    we_handle_it = need.name in ("not postponed", "circuit closed")
+    css, icon = ("is-wait", "clock") if we_handle_it else ("is-bad", "bad")
+    return Check(need, css, icon, *places.get(need.name, ("", "")))
+
+
+def _profile_page(mailbox: Mailbox) -> str:
+    return reverse("profile-edit", args=[mailbox.server_profile_id]) if mailbox.server_profile_id else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One direction under Configuration Test Results: its field, and its ladder if there is one."""
+
+    direction: str
+    label: str
+    field: Standing
+    beside: str
+    badge: Standing
+    said: str
+    duration_ms: int | None
+    steps: list[tuple[Rung, Standing]]
+    is_open: bool
+
+    @property
+    def has_failed(self) -> bool:
+        return self.badge.word == "Failure"
+
+
+def results_of(mailbox: Mailbox, office: Office) -> list[Result]:
+    """The last or the running test, for all three directions."""
+    tested = {ladder.direction: ladder for ladder in ladders(mailbox)}
+    return [_result(mailbox, Direction(name), tested.get(name), office) for name in Direction.values]
+
+
+def _result(mailbox: Mailbox, direction: Direction, ladder: Ladder | None, office: Office) -> Result:
+    field = RESULTS[mailbox.test_status(direction)]
+    if ladder is None:
+        said = _nothing_to_test(mailbox, direction)
+        return Result(direction, LABELS[direction], field, "", field, said, None, [], is_open=False)
+    running = mailbox.pk in office.open_tests
+    badge = OUT_OF_DATE if ladder.out_of_date else RESULTS[ladder.status]
+    return Result(
+        direction,
+        LABELS[direction],
+        RESULTS["running"] if running else field,
+        "Out of date: settings changed since" if ladder.out_of_date else "",
+        badge,
+        f"Settings changed since. {ladder.sentence}" if ladder.out_of_date else ladder.sentence,
+        ladder.duration_ms,
+        [(rung, RUNGS[rung.state]) for rung in ladder.rungs],
+        is_open=running or badge.word == "Failure",
+    )
+
+
+def _nothing_to_test(mailbox: Mailbox, direction: Direction) -> str:
+    method = mailbox.method(direction)
+    if method == IncomingMethod.NONE:
+        return "The method is None: nothing to test"
+    if method == IncomingMethod.OUTLOOK:
+        return "The Outlook client does this: nothing to test here"
+    return "Not tested yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A line of the panel Activity; `address` leads to the list behind a figure."""
+
+    name: str
+    value: str
+    address: str = ""
+
+
+def activity_of(mailbox: Mailbox, viewer: User) -> list[Fact]:
+    """The last and next cycle of incoming mail, and how much came."""
+    state = mailbox.state(Direction.INCOMING)
+    facts = []
+    if mailbox.incoming_method == IncomingMethod.SERVER_SIDE:
+        facts = [
+            Fact("Last cycle", _moment(state.last_run_at) or "never"),
+            Fact("Last success", _moment(state.last_success_at) or "never"),
+            Fact(
+                "Next cycle", _moment(state.next_run_at) or ("as soon as it can" if state.enabled else "none")
+            ),
+        ]
+    facts += _collected(mailbox)
+    if mailbox.kind != Kind.FORWARD:
+        visible: Any = Message.objects.visible_to(viewer).filter(deliveries__mailbox=mailbox)
+        facts.append(Fact("Delivered here", str(visible.count()), _messages(mailbox)))
+    return facts
+
+
+def _collected(mailbox: Mailbox) -> list[Fact]:
+    if mailbox.incoming_method == IncomingMethod.FORWARD:
+        return []
+    since = timezone.now() - timedelta(hours=24)
+    collected = Message.objects.filter(mailbox=mailbox).order_by()
+    waiting = collected.filter(state=MessageState.QUARANTINED).count()
+    return [
+        Fact("Collected in 24 h", str(collected.filter(collected_at__gt=since).count()), _messages(mailbox)),
+        Fact("Quarantine", str(waiting), f"{reverse('quarantine')}?mailbox={mailbox.pk}" if waiting else ""),
+    ]
+
+
+def _messages(mailbox: Mailbox) -> str:
+    return f"{reverse('message-list')}?mailbox={mailbox.pk}"
+
+
+def _moment(moment: Any) -> str:
+    if moment is None:
+        return ""
+    local = timezone.localtime(moment)
+    today = local.date() == timezone.localdate()
+    return date_format(local, "H:i:s" if today else "j M Y, H:i")
