@@ -371,7 +371,7 @@ def translate(error: OSError, seen: str = "") -> MailError:
 def _kind(error: OSError) -> type[MailError]:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _CERTIFICATE_ERRORS.get(error.verify_code, CertificateUntrusted)
-    if isinstance(error, ssl.SSLError) and error.reason in _PLAIN_TEXT_INSTEAD_OF_TLS:
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", "") in _PLAIN_TEXT_INSTEAD_OF_TLS:
         return NotTls
     return next(ours for theirs, ours in _OS_ERRORS if isinstance(error, theirs))
 

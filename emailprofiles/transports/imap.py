@@ -66,7 +66,10 @@ LARGEST_UID = 2**32 - 1
 FIRST_WINDOW = 1_000
 IDS_PER_COMMAND = 500
 PREVIEW = 65_536
+PARENTHESES = 64
 SECONDS_TO_LEAVE = 3.0
+SPENDING = (NetworkError, EncryptionError, ProtocolError)
+"""Errors after which nobody knows what the next octet from the server belongs to."""
 
 
 class Imap(IncomingTransport):
@@ -223,15 +226,16 @@ class Imap(IncomingTransport):
 
     def _way_out(self, folder: Folder, disposal: Disposal) -> str:
         """How a message would be disposed of; raises why it could not be."""
+        self._check_rights(folder, disposal)
         if disposal is Disposal.MARK_READ:
-            if not folder.may_mark_read:
-                raise FolderReadOnly(folder.name)
             return "nothing is deleted: messages are marked as read and stay"
-        if not self._capabilities & {"UIDPLUS", "MOVE"}:
-            raise CapabilityMissing("UIDPLUS or MOVE, to delete just the messages that were processed")
-        if not folder.may_delete:
-            raise FolderReadOnly(folder.name)
         return "yes (UIDPLUS)" if "UIDPLUS" in self._capabilities else f"yes, by moving to {self._trash()}"
+
+    def _check_rights(self, folder: Folder, disposal: Disposal) -> None:
+        if disposal is Disposal.DELETE and not self._capabilities & {"UIDPLUS", "MOVE"}:
+            raise CapabilityMissing("UIDPLUS or MOVE, to delete just the messages that were processed")
+        if not (folder.may_delete if disposal is Disposal.DELETE else folder.may_mark_read):
+            raise FolderReadOnly(folder.name)
 
     def _one_message(self) -> str:
         newest = self._search("UID *")
@@ -301,31 +305,30 @@ class Imap(IncomingTransport):
     # --- disposing ---
 
     def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
-        done: list[str] = []
-        vanished: list[str] = []
+        if self._folder is not None:
+            self._check_rights(self._folder, disposal)
+        act = self._delete if disposal is Disposal.DELETE else self._mark_read
+        done: list[int] = []
+        vanished: list[int] = []
         for uids in _chunks([int(remote_id) for remote_id in ids]):
             present = self._search(f"UID {_uid_set(uids)}")
-            vanished += [str(uid) for uid in uids if uid not in present]
+            vanished += [uid for uid in uids if uid not in present]
             if present:
-                done += map(
-                    str, self._delete(present) if disposal is Disposal.DELETE else self._mark_read(present)
-                )
-        return Disposed(done=tuple(done), vanished=tuple(vanished))
+                done += act(present)
+        return Disposed(done=tuple(map(str, done)), vanished=tuple(map(str, vanished)))
 
     def _delete(self, uids: list[int]) -> list[int]:
-        """Delete exactly these; those that a search confirms to be gone."""
+        """Delete exactly these; those that a search then confirms to be gone."""
         these = _uid_set(uids)
         if "UIDPLUS" in self._capabilities:
             with self._changing() as client:
                 client.add_flags(these, [rb"\Deleted"], silent=True)
             with self._changing() as client:
                 client.uid_expunge(these)
-        elif "MOVE" in self._capabilities:
+        else:
             trash = self._trash()
             with self._changing() as client:
                 client.move(these, trash)
-        else:
-            raise CapabilityMissing("UIDPLUS or MOVE, to delete just the messages that were processed")
         left = set(self._search(f"UID {these}"))
         return [uid for uid in uids if uid not in left]
 
@@ -356,7 +359,7 @@ class Imap(IncomingTransport):
             yield self._client
         except (MailError, *LIBRARY_ERRORS) as error:
             problem = self._scrubbed(error, Reading(seen or self._where, table, refused))
-            self._spent = isinstance(problem, NetworkError | EncryptionError | ProtocolError)
+            self._spent = isinstance(problem, SPENDING) or isinstance(error, imaplib.IMAP4.abort)
             if problem is error:
                 raise
             raise problem from error
@@ -401,12 +404,21 @@ def _by_uid(came: list[Any], wanted: frozenset[int]) -> dict[int, dict[bytes, An
     number: that may have moved on during the answer.
     """
     found: dict[int, dict[bytes, Any]] = {}
+    if any(_text(part).count(b"(") > PARENTHESES for part in came):
+        raise ValueError("an answer nested deeper than any we ask for")  # the parser is recursive
     atoms = parse_response(came) if came else ()
-    for items in atoms[1::2]:
+    for _number, items in zip(atoms[::2], atoms[1::2], strict=True):
+        if not isinstance(items, tuple):
+            raise ValueError("a FETCH answer that is no list")
         named = {bytes(name).upper(): value for name, value in zip(items[::2], items[1::2], strict=True)}
         if named.get(b"UID") in wanted:
             found.setdefault(named[b"UID"], {}).update(named)
     return found
+
+
+def _text(part: Any) -> bytes:
+    """One part of an answer without the literal that may follow it."""
+    return bytes(part[0] if isinstance(part, tuple) else part or b"")
 
 
 def _moment(value: object) -> datetime | None:

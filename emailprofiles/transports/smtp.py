@@ -19,7 +19,6 @@ from emailprofiles.errors import (
     ConnectionLost,
     EncryptionRequired,
     MailError,
-    MayNotOpen,
     NoGreeting,
     NotThisProtocol,
     ProtocolError,
@@ -244,20 +243,17 @@ class Smtp(OutgoingTransport):
             self._reset()
 
     def _say_sender(self, sender: str, recipient: str) -> None:
-        addresses = (spoken(sender), spoken(recipient))
+        beyond_ascii = not all(address.rpartition("@")[0].isascii() for address in (sender, recipient))
         with self._command() as client:
-            options = ""
-            if not all(address.isascii() for address in addresses):
-                if not client.has_extn("smtputf8"):
-                    raise CapabilityMissing("SMTPUTF8, for an address with other than ASCII letters")
-                options = " SMTPUTF8"
-            reply = client.docmd("MAIL", f"FROM:<{addresses[0]}>{options}")
+            if beyond_ascii and not client.has_extn("smtputf8"):
+                raise CapabilityMissing("SMTPUTF8, for an address with other than ASCII letters")
+            option = " SMTPUTF8" if beyond_ascii else ""
+            reply = client.docmd("MAIL", f"FROM:<{spoken(sender)}>{option}")
             self._expect(reply, AT_SENDER, seen=sender)
 
     def _reset(self) -> None:
-        with suppress(MailError):  # what went wrong before is the error to be told
-            with self._command() as client:
-                client.docmd("RSET")
+        with suppress(MailError), self._command() as client:  # the error to be told is what went wrong before
+            client.docmd("RSET")
 
     # one command
 
