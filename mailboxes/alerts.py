@@ -49,7 +49,7 @@ def direction_stopped(mailbox: Mailbox, direction: str, error: MailError) -> Non
 
 def server_in_trouble(profile: EmailServerProfile, error: MailError) -> None:
     """The server fails for everyone: its mailboxes wait."""
-    count = profile.mailboxes.filter(is_active=True).count()  # type: ignore[attr-defined]
+    count = profile.mailboxes.filter(is_active=True).count()
     sentences = Sentences(
         title=f"The server of {profile.name} is in trouble",
         why=f"{error}.",

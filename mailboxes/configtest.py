@@ -63,7 +63,7 @@ def run(test: ConfigurationTest) -> dict[str, str]:
     mailbox = Mailbox.objects.select_related("server_profile", "user", "queue", "owner").get(
         pk=test.mailbox_id
     )
-    results = {}
+    results: dict[str, str] = {}
     for direction in Direction.values:
         if plan(mailbox, direction):
             passed = _Climb(test, mailbox, direction).to_the_top()
@@ -95,10 +95,10 @@ def _tell(mailbox: Mailbox, results: dict[str, str]) -> None:
     for direction, status in results.items():
         if status == TestStatus.SUCCESS:
             alerts.resolve(alerts.direction_cause(mailbox.pk, direction), "A test passed.")
-    if mailbox.server_profile_id and results.get(Direction.INCOMING) == TestStatus.SUCCESS:
-        if mailbox.incoming_method == IncomingMethod.SERVER_SIDE:
-            ServerCircuit.objects.filter(profile=mailbox.server_profile).delete()
-            alerts.resolve(alerts.server_cause(mailbox.server_profile_id), "A test got through.")
+    reached = results.get(Direction.INCOMING) == TestStatus.SUCCESS
+    if reached and mailbox.server_profile_id and mailbox.incoming_method == IncomingMethod.SERVER_SIDE:
+        ServerCircuit.objects.filter(profile=mailbox.server_profile).delete()
+        alerts.resolve(alerts.server_cause(mailbox.server_profile_id), "A test got through.")
 
 
 class _Climb:
@@ -246,7 +246,7 @@ class Ladder:
 
 def ladders(mailbox: Mailbox) -> list[Ladder]:
     """The latest test of a mailbox, one ladder for each direction that was or is being tested."""
-    test = mailbox.tests.prefetch_related("steps").first()  # type: ignore[attr-defined]
+    test = mailbox.tests.prefetch_related("steps").first()
     if test is None:
         return []
     made = (_ladder(test, mailbox, direction) for direction in Direction.values)
@@ -270,7 +270,7 @@ def _ladder(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> Ladder
 def ladder(test: ConfigurationTest, direction: str, mailbox: Mailbox) -> list[Rung]:
     """The stored steps, and while the test is open those that are still to come."""
     fields = ("name", "state", "duration_ms", "seen", "cause", "advice", "what_we_do", "server_words")
-    stored = [step for step in test.steps.all() if step.direction == direction]  # type: ignore[attr-defined]
+    stored = [step for step in test.steps.all() if step.direction == direction]
     rungs = [Rung(**{name: getattr(step, name) for name in fields}) for step in stored]
     if test.finished_at is not None:
         return rungs
@@ -285,7 +285,7 @@ def _is_current(test: ConfigurationTest, direction: str, mailbox: Mailbox) -> bo
     """Whether the worker is on this ladder now: the first planned direction that is not complete."""
     if test.started_at is None:
         return False
-    done = {d: sum(step.direction == d for step in test.steps.all()) for d in Direction.values}  # type: ignore[attr-defined]
+    done = {d: sum(step.direction == d for step in test.steps.all()) for d in Direction.values}
     pending = (d for d in Direction.values if done[d] < len(plan(mailbox, d)))
     return next(pending, None) == direction
 

@@ -39,7 +39,7 @@ def activate(mailbox: Mailbox) -> None:
 
 def _look_again_at_what_waits_for(mailbox: Mailbox) -> None:
     """Messages in quarantine for this mailbox are tried by the next pass of where they were collected."""
-    collectors = mailbox.awaited_messages.values("mailbox")  # type: ignore[attr-defined]
+    collectors = mailbox.awaited_messages.values("mailbox")
     states = SyncState.objects.filter(mailbox__in=collectors, direction=Direction.INCOMING, failures=0)
     states.update(next_run_at=timezone.now())
 

@@ -151,7 +151,9 @@ class RoutingHeader(models.Model):
         """Put these headers, in this order, in place of all others."""
         with transaction.atomic():
             cls.objects.all().delete()
-            cls.objects.bulk_create([cls(position=number, name=name) for number, name in enumerate(names)])
+            RoutingHeader.objects.bulk_create(
+                RoutingHeader(position=number, name=name) for number, name in enumerate(names)
+            )
 
 
 class Alert(models.Model):

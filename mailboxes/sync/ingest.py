@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -131,8 +131,14 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
         if lease is not None:
             lease.write(lease_holder=lease.holder)
         known = _same_deliveries(decided)
-        for one in decided:
-            _write(one, known)
+        Delivery.objects.bulk_create(row for one in decided for row in _deliveries(one, known))
+        Attachment.objects.filter(message__in=_read_before(decided)).delete()
+        Attachment.objects.bulk_create(row for one in decided for row in _attachments(one))
+
+
+def _read_before(decided: Sequence[Decided]) -> list[Message]:
+    """Those whose attachments are stored from an earlier try."""
+    return [one.message for one in decided if one.message.state != MessageState.RECEIVED]
 
 
 def _same_deliveries(decided: Sequence[Decided]) -> dict[tuple[int, str], int]:
@@ -152,7 +158,8 @@ def same_key(parsed: Parsed) -> str:
     return hashlib.sha256(f"{parsed.message_id}\n{parsed.body_digest}".encode()).hexdigest()
 
 
-def _write(one: Decided, known: dict[tuple[int, str], int]) -> None:
+def _deliveries(one: Decided, known: dict[tuple[int, str], int]) -> Iterator[Delivery]:
+    """Write what is known of this message, and yield a row for each target that it is the first to reach."""
     key = same_key(one.route.message)
     notes = list(one.route.considered)
     for target in one.route.targets:
@@ -160,29 +167,26 @@ def _write(one: Decided, known: dict[tuple[int, str], int]) -> None:
         if earlier is not None and earlier != one.message.pk:
             notes.append(f"{target.name} has this mail already: same as message {earlier}. {target.evidence}")
             continue
-        _deliver_to(one.message, target, key)
         known[target.mailbox_id, key] = one.message.pk
+        yield _delivery(one.message, target, key)
     _update(one, key, notes)
 
 
-def _deliver_to(message: Message, target: Target, key: str) -> None:
-    Delivery.objects.get_or_create(
+def _delivery(message: Message, target: Target, key: str) -> Delivery:
+    return Delivery(
         message=message,
         mailbox_id=target.mailbox_id,
-        defaults={
-            "rule": target.rule.value,
-            "header": target.header[:100],
-            "address": target.address[:320],
-            "evidence": target.evidence,
-            "same_key": key,
-        },
+        rule=target.rule.value,
+        header=target.header[:100],
+        address=target.address[:320],
+        evidence=target.evidence,
+        same_key=key,
     )
 
 
 def _update(one: Decided, key: str, notes: list[str]) -> None:
-    route, shown = one.route, one.route.message
-    quarantined = not route.targets
-    values = content(shown) | {
+    route, quarantined = one.route, not one.route.targets
+    values = content(route.message) | {
         "state": MessageState.QUARANTINED if quarantined else MessageState.DELIVERED,
         "reason": route.reason.value if route.reason and quarantined else "",
         "explanation": route.explanation,
@@ -191,7 +195,6 @@ def _update(one: Decided, key: str, notes: list[str]) -> None:
         "same_key": key,
     }
     Message.objects.filter(pk=one.message.pk).update(**values)
-    _replace_attachments(one.message, shown)
 
 
 def content(parsed: Parsed) -> dict[str, str | datetime | None]:
@@ -209,12 +212,10 @@ def content(parsed: Parsed) -> dict[str, str | datetime | None]:
     }
 
 
-def _replace_attachments(message: Message, parsed: Parsed) -> None:
-    if message.state != MessageState.RECEIVED:  # a second try finds those of the first
-        Attachment.objects.filter(message=message).delete()
-    Attachment.objects.bulk_create(
-        Attachment(
-            message=message,
+def _attachments(one: Decided) -> Iterator[Attachment]:
+    for number, part in enumerate(one.route.message.attachments, 1):
+        yield Attachment(
+            message=one.message,
             number=number,
             name=part.name[:255],
             content_type=part.content_type[:255],
@@ -222,8 +223,6 @@ def _replace_attachments(message: Message, parsed: Parsed) -> None:
             size=len(part.data),
             data=part.data,
         )
-        for number, part in enumerate(parsed.attachments, 1)
-    )
 
 
 def quarantine(message: Message, reason: Reason, explanation: str) -> None:

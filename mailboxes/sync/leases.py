@@ -215,7 +215,7 @@ def own_test(mailbox: Mailbox, holder: str) -> ConfigurationTest | None:
 
 def take_test(test: ConfigurationTest, holder: str, moment: datetime) -> ConfigurationTest:
     """Make this test ours; steps of a dead attempt are thrown away."""
-    test.steps.all().delete()  # type: ignore[attr-defined]
+    test.steps.all().delete()
     test.lease_holder, test.lease_until, test.fence = holder, moment + LENGTH, test.fence + 1
     test.started_at = moment
     test.save(update_fields=["lease_holder", "lease_until", "fence", "started_at"])

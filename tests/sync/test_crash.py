@@ -35,7 +35,7 @@ PLACES = [
     ("after mailboxes.sync.ingest:keep", 1),
     ("after mailboxes.sync.ingest:keep", 2),
     ("before mailboxes.sync.ingest:deliver", 2),
-    ("before mailboxes.sync.ingest:_update", 250),
+    ("after mailboxes.sync.ingest:_update", 250),
     ("after mailboxes.sync.ingest:deliver", 1),
     ("before emailprofiles.transports.imap:Imap.dispose", 1),
     ("after emailprofiles.transports.imap_session:Client.add_flags", 1),
