@@ -1,5 +1,11 @@
-"""Addresses of the office."""
+"""Addresses of the email server profiles."""
 
 from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from . import views
+
+urlpatterns: list[URLPattern] = [
+    path("profiles/", views.profile_list, name="profile-list"),
+    path("profiles/new/", views.profile_new, name="profile-new"),
+    path("profiles/<int:pk>/", views.profile_edit, name="profile-edit"),
+]

@@ -1,0 +1,26 @@
+"""The default profile of new mailboxes: at most one, and it moves in one step."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from .models import EmailServerProfile
+
+
+def make_default(profile: EmailServerProfile | None) -> None:
+    """Take the flag off whatever profile has it and give it to this one; None leaves no default.
+
+    Raises ValidationError when the profile may not be the default.
+    """
+    with transaction.atomic():
+        # All rows, always in the same order: two people who choose at once come one after the other.
+        rows = list(
+            EmailServerProfile.objects.select_for_update().order_by("pk").values_list("pk", "is_default")
+        )
+        chosen = profile.pk if profile else None
+        former = [pk for pk, is_default in rows if is_default and pk != chosen]
+        EmailServerProfile.objects.filter(pk__in=former).update(is_default=False)
+        if profile is not None:
+            profile.is_default = True
+            profile.validate_constraints()
+            EmailServerProfile.objects.filter(pk=chosen).update(is_default=True)

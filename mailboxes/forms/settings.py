@@ -1,0 +1,102 @@
+"""Email Configuration Settings: what holds for the whole office."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from emailprofiles.defaults import make_default
+from emailprofiles.forms import Choice, RecordForm, YesNo
+from emailprofiles.models import EmailServerProfile
+
+from ..models import EmailConfigurationSettings, RoutingHeader
+
+HEADERS_AT_MOST = 50
+
+
+class SettingsForm(RecordForm):
+    """The one record, the default profile's flag, and the routing headers, saved together."""
+
+    default_profile = forms.ModelChoiceField(
+        EmailServerProfile.objects.filter(is_active=True),
+        label="Default Server Profile",
+        required=False,
+        empty_label="None",
+        help_text="New mailboxes of users and queues begin with it.",
+    )
+    require_approval_for_users = YesNo(
+        label="Process emails only for approved users",
+        help_text="With Yes, nothing runs for a user’s mailbox until its address is approved.",
+    )
+    require_approval_for_queues = YesNo(
+        label="Process emails only for approved queues",
+        help_text="With Yes, nothing runs for a queue’s mailbox until its address is approved.",
+    )
+    route_by_to_and_cc = YesNo(
+        label="Route by To and Cc when nothing else matches",
+        help_text="The sender writes these, so they count least.",
+    )
+    routing_headers = forms.CharField(
+        label="Routing headers",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 9, "class": "input mono", "spellcheck": "false"}),
+        help_text="Headers in which servers name the mailbox a forwarded copy came from. One on each line; the top "
+        "one counts most.",
+    )
+
+    class Meta:
+        model = EmailConfigurationSettings
+        fields = (
+            "default_incoming_method",
+            "default_outgoing_method",
+            "default_act_method",
+            "require_approval_for_users",
+            "require_approval_for_queues",
+            "route_by_to_and_cc",
+        )
+        widgets = {"default_act_method": Choice}
+        help_texts = {
+            "default_incoming_method": "Server-side synchronization applies where the default profile can receive.",
+            "default_outgoing_method": "Server-side synchronization applies where the default profile can send.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        default = EmailServerProfile.objects.filter(is_default=True).first()
+        self.fields["default_profile"].initial = default
+        self.fields["routing_headers"].initial = "\n".join(RoutingHeader.names())
+
+    def clean_routing_headers(self) -> list[str]:
+        """The names in order; a sentence for each line that is none (RFC 5322, 2.2)."""
+        lines = [line.strip().removesuffix(":") for line in self.cleaned_data["routing_headers"].splitlines()]
+        names = [line for line in lines if line]
+        errors = [
+            sentence for number, line in enumerate(lines, 1) for sentence in _faults(number, line, lines)
+        ]
+        if len(names) > HEADERS_AT_MOST:
+            errors.append(f"{len(names)} headers are too many: at most {HEADERS_AT_MOST} are looked at.")
+        if errors:
+            raise ValidationError(errors)
+        return names
+
+    def save(self, commit: bool = True) -> EmailConfigurationSettings:
+        settings: EmailConfigurationSettings = super().save(commit)
+        make_default(self.cleaned_data["default_profile"])
+        RoutingHeader.replace(self.cleaned_data["routing_headers"])
+        return settings
+
+
+def _faults(number: int, line: str, lines: list[str]) -> list[str]:
+    """What is wrong with one line, as the record itself says it."""
+    if not line:
+        return []
+    if line.lower() in (earlier.lower() for earlier in lines[: number - 1]):
+        return [f"Line {number}, “{line}”: this header stands further up already."]
+    try:
+        RoutingHeader(name=line, position=0).clean_fields(exclude=["position"])
+        RoutingHeader(name=line, position=0).validate_constraints(exclude=["position"])
+    except ValidationError as error:
+        return [f"Line {number}, “{line}”: {sentence}" for sentence in error.messages]
+    return []

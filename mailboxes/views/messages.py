@@ -1,0 +1,259 @@
+"""Messages: the list, and one message with its attachments and the reasons for its way."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from csp.decorators import csp
+from django.contrib.auth.decorators import login_required
+from django.db.models import BinaryField, Prefetch, Q, QuerySet, Value
+from django.db.models.functions import Substr
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.dateparse import parse_datetime
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_safe
+
+from emailprofiles.wire import Disposal
+
+from .. import mime, roles, safehtml
+from ..access import person
+from ..models import Attachment, Delivery, Mailbox, Message, MessageState
+from ..models.mail import Messages
+
+PAGE = 50
+HEADERS_SHOWN = 64 * mime.KB
+EMBEDDED_AT_MOST = 2_000_000
+
+DISPOSALS = {Disposal.DELETE.value: "deleted", Disposal.MARK_READ.value: "marked read"}
+
+# The frame that shows a stranger's HTML: nothing is loaded, run, sent or navigated from there.
+FRAME_POLICY = {
+    "default-src": ["'none'"],
+    "style-src": ["'unsafe-inline'"],
+    "img-src": ["data:"],
+    "frame-ancestors": ["'self'"],
+    "sandbox": [""],
+}
+# Types whose name in a download can do no harm; everything else is only bytes.
+HARMLESS_TYPES = safehtml.PICTURES | {"application/pdf", "text/plain", "text/csv", "application/zip"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of a list ordered by (received_at, id), newest first, begins or ends."""
+
+    received_at: datetime
+    pk: int
+
+    @classmethod
+    def read(cls, written: str) -> Place | None:
+        """The place written in an address as "2026-11-24T13:52:41+00:00_48213"; None for anything else."""
+        moment, _, number = written.rpartition("_")
+        try:
+            received_at = parse_datetime(moment)
+        except ValueError:
+            return None
+        if received_at is None or received_at.tzinfo is None or not number.isdecimal():
+            return None
+        return cls(received_at, int(number[:18]))
+
+    @classmethod
+    def of(cls, message: Message) -> str:
+        return f"{message.received_at.isoformat()}_{message.pk}"
+
+    def older(self) -> Q:
+        later = Q(received_at__lt=self.received_at) | Q(pk__lt=self.pk)
+        return Q(received_at__lte=self.received_at) & later
+
+    def newer(self) -> Q:
+        earlier = Q(received_at__gt=self.received_at) | Q(pk__gt=self.pk)
+        return Q(received_at__gte=self.received_at) & earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some messages, and the places where the pages beside this one begin; "" where there is none."""
+
+    rows: list[Message]
+    before: str
+    after: str
+
+
+def page_of(messages: QuerySet[Message], request: HttpRequest) -> Page:
+    """The page that `before` or `after` in the address asks for; one query, whatever the size."""
+    before, after = (Place.read(request.GET.get(name, "")) for name in ("before", "after"))
+    if after is not None:
+        rows = list(messages.filter(after.newer()).order_by("received_at", "pk")[: PAGE + 1])
+        more, rows = len(rows) > PAGE, rows[:PAGE][::-1]
+        return _page(rows, older=bool(rows), newer=more)
+    found = messages.filter(before.older()) if before else messages
+    rows = list(found.order_by("-received_at", "-pk")[: PAGE + 1])
+    return _page(rows[:PAGE], older=len(rows) > PAGE, newer=before is not None)
+
+
+def _page(rows: list[Message], *, older: bool, newer: bool) -> Page:
+    return Page(
+        rows,
+        before=Place.of(rows[-1]) if rows and older else "",
+        after=Place.of(rows[0]) if rows and newer else "",
+    )
+
+
+def searched(messages: QuerySet[Message], words: str) -> QuerySet[Message]:
+    """Those whose subject, sender or Message-ID contains what was typed."""
+    if not (words := words.strip()):
+        return messages
+    return messages.filter(
+        Q(subject__icontains=words)
+        | Q(sender__icontains=words)
+        | Q(sender_name__icontains=words)
+        | Q(message_id__icontains=words.strip("<>"))
+    )
+
+
+@require_safe
+@login_required
+def message_list(request: HttpRequest) -> HttpResponse:
+    """Newest first; what a person may not see does not exist for them."""
+    user, asked = person(request), request.GET.get("mailbox", "").strip()
+    mailbox = _mailbox(asked)
+    messages = _rows(request)
+    if state := request.GET.get("state", ""):
+        messages = messages.filter(state=state)
+    if asked:
+        messages = (
+            messages.filter(_by_way(mailbox, request.GET.get("way", ""))) if mailbox else messages.none()
+        )
+    context = {
+        "page": page_of(searched(messages, request.GET.get("q", "")), request),
+        "states": MessageState.choices,
+        "mailbox": mailbox,
+        "may_see_all": user.has_perm(roles.ADMINISTER),
+        "is_filtered": any(request.GET.get(name) for name in ("q", "mailbox", "state")),
+    }
+    return render(request, "mailboxes/message_list.html", context)
+
+
+def _rows(request: HttpRequest) -> Messages:
+    """What a list shows of a message; bodies stay in the database."""
+    visible = Message.objects.visible_to(person(request)).without_bodies()
+    rows = visible.defer("raw", "text", "html", "considered", "recipients", "defects")
+    return rows.select_related("mailbox").prefetch_related(_deliveries(request))
+
+
+def _deliveries(request: HttpRequest) -> Prefetch[str, QuerySet[Delivery], str]:
+    """Whom it reached, as far as the viewer may know."""
+    deliveries = Delivery.objects.visible_to(person(request)).order_by("pk")
+    return Prefetch("deliveries", deliveries.select_related("mailbox", "delivered_by"), to_attr="reached")
+
+
+def _mailbox(asked: str) -> Mailbox | None:
+    """The mailbox of a number in an address, or of what was typed: an address or a name."""
+    if asked.isdecimal():
+        return Mailbox.objects.filter(pk=int(asked[:18])).first()
+    named = Mailbox.objects.filter(Q(email_address__iexact=asked) | Q(name__iexact=asked))
+    return named.order_by("-is_active", "pk").first() if asked else None
+
+
+def _by_way(mailbox: Mailbox, way: str) -> Q:
+    reached = Q(pk__in=Delivery.objects.filter(mailbox=mailbox).values("message"))
+    if way == "reached":
+        return reached
+    collected = Q(mailbox=mailbox)
+    return collected if way == "collected" else collected | reached
+
+
+@require_safe
+@login_required
+def message(request: HttpRequest, pk: int) -> HttpResponse:
+    """One message: as text, or as HTML in a frame of its own, with all that is known about its way."""
+    found = _visible(request, pk, "html")
+    embedded = safehtml.clean(found.html) if found.html else None
+    as_html = embedded is not None and (not found.text.strip() or request.GET.get("as") == "html")
+    fields, _ = mime.read_header(found.head, mime.message_start(found.head), len(found.head), lambda _: None)
+    context = {
+        "message": found,
+        "as_html": as_html,
+        "embedded": embedded,
+        "text": list(paragraphs(found.text)),
+        "headers": [(name, mime.decoded(mime.readable(value))) for name, value in fields],
+        "considered": found.considered.splitlines(),
+        "defects": found.defects.splitlines(),
+        "disposal": DISPOSALS.get(found.disposal, found.disposal),
+        "attachments": found.attachments.defer("data"),  # type: ignore[attr-defined]
+    }
+    return render(request, "mailboxes/message.html", context)
+
+
+def _visible(request: HttpRequest, pk: int, *also: str) -> Message:
+    """The message, without its raw bytes but with the beginning of them; 404 for those who may not see it."""
+    visible = Message.objects.visible_to(person(request)).defer("raw")
+    start = Substr("raw", Value(1), Value(HEADERS_SHOWN), output_field=BinaryField())
+    rows = visible.annotate(start=start).select_related("mailbox", "waiting_for")
+    found = get_object_or_404(rows.prefetch_related(_deliveries(request)), pk=pk)
+    found.head = mime.with_line_feeds(bytes(found.start))
+    return found
+
+
+def paragraphs(text: str) -> Iterator[tuple[bool, str]]:
+    """The text in pieces: (whether it is quoted from an earlier mail, the piece without the marks)."""
+    lines = text.strip("\n").splitlines()
+    for quoted, group in groupby(lines, key=lambda line: line.startswith(">")):
+        piece = "\n".join(line.removeprefix(">").removeprefix(" ") if quoted else line for line in group)
+        if piece.strip():
+            yield quoted, piece
+
+
+@require_safe
+@login_required
+@csp(FRAME_POLICY)
+def message_html(request: HttpRequest, pk: int) -> HttpResponse:
+    """What the frame shows: cleaned, with the message's own pictures, under a policy of its own."""
+    found = get_object_or_404(Message.objects.visible_to(person(request)).only("html"), pk=pk)
+    html = safehtml.clean(found.html, _pictures(found)).html
+    return render(request, "mailboxes/message_frame.html", {"html": html})
+
+
+def _pictures(found: Message) -> dict[str, str]:
+    """Pictures that the HTML names by their Content-ID, as data: addresses."""
+    named = Attachment.objects.filter(
+        message=found,
+        content_id__in=safehtml.content_ids(found.html),
+        content_type__in=safehtml.PICTURES,
+        size__lte=EMBEDDED_AT_MOST,
+    )
+    return {
+        picture.content_id: f"data:{picture.content_type};base64,{base64.b64encode(picture.data).decode()}"
+        for picture in named[:20]
+    }
+
+
+@require_safe
+@login_required
+def message_raw(request: HttpRequest, pk: int) -> HttpResponse:
+    """The message as it was collected, byte for byte."""
+    found = get_object_or_404(Message.objects.visible_to(person(request)).only("raw"), pk=pk)
+    return _download(bytes(found.raw), f"message-{pk}.eml", "message/rfc822")
+
+
+@require_safe
+@login_required
+def attachment(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+    """One attachment; always a download, whatever it says it is."""
+    if not Message.objects.visible_to(person(request)).filter(pk=pk).exists():
+        raise Http404
+    part = get_object_or_404(Attachment, message=pk, number=number)
+    content_type = part.content_type if part.content_type in HARMLESS_TYPES else "application/octet-stream"
+    return _download(bytes(part.data), part.name, content_type)
+
+
+def _download(data: bytes, name: str, content_type: str) -> HttpResponse:
+    response = HttpResponse(data, content_type=content_type)
+    response["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
