@@ -233,7 +233,7 @@ class _Provisioning:
         self._file = Entry("file", {})
         self._sections = {section: list(self._section(data, section)) for section in SCHEMAS}
         self._file.faults += [
-            f"{section}: there is no such section{_nearest(section, SCHEMAS)}."
+            f"{section}: there is no such section{_nearest(section, SCHEMAS)}"
             for section in data
             if section not in SCHEMAS
         ]
@@ -480,7 +480,7 @@ class _Provisioning:
     def _absent(self, section: str, key: str, value: Any, known: list[str]) -> str:
         if any(entry.table.get(key) == value for entry in self._sections[section]):
             return f"the {section} {value} of this file is wrong itself."
-        return f"there is no {section} {value}{_nearest(str(value), known)}."
+        return f"there is no {section} {value}{_nearest(str(value), known)}"
 
 
 def _label(section: str, table: Table, number: int) -> str:
@@ -497,7 +497,7 @@ def _known(table: Table, schema: Schema, faults: list[str], prefix: str = "") ->
     for key, value in table.items():
         wanted = schema.get(key)
         if wanted is None:
-            faults.append(f"{prefix}{key}: there is no such key{_nearest(key, schema)}.")
+            faults.append(f"{prefix}{key}: there is no such key{_nearest(key, schema)}")
         elif isinstance(wanted, dict) and isinstance(value, dict):
             known[key] = _known(value, wanted, faults, f"{prefix}{key}.")
         elif _fits(value, wanted):
@@ -518,7 +518,7 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 def _nearest(name: str, known: Any) -> str:
     close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close else "."
 
 
 def _set(record: models.Model, table: Table, names: list[str]) -> None:
