@@ -74,6 +74,18 @@ def settings_ignored(mailbox: Mailbox, why: str, what_you_can_do: str) -> None:
     )
 
 
+def messages_unavailable(mailbox: Mailbox, cause: str, count: int) -> None:
+    """The server lists messages and does not hand them over; everything else goes on."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: {count} message{'s' if count != 1 else ''} cannot be collected",
+        why="The server lists them and does not hand them over.",
+        what_we_do="We ask for them again in every cycle; all other mail is collected and delivered.",
+        what_you_can_do="Open the folder in a mail program and look for a message that does not open, or ask whoever "
+        "runs the server to look into its log.",
+    )
+    _raise(cause, sentences, mailbox=mailbox, owner=mailbox.owner, level=AlertLevel.WARNING)
+
+
 def _raise(cause: str, sentences: Sentences, **about: object) -> None:
     said = {name: getattr(sentences, name) for name in Sentences.__dataclass_fields__}
     _, made = Alert.objects.get_or_create(cause=cause, resolved_at=None, defaults=said | about)

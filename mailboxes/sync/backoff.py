@@ -32,16 +32,20 @@ def delay(failures: int, chance: random.Random) -> timedelta:
     return plain * (0.75 + chance.random() / 2)
 
 
-def verdict(error: MailError, failures: int, chance: random.Random) -> Verdict:
+def verdict(error: MailError, failures: int, chance: random.Random, *, opened: bool = False) -> Verdict:
     """What to do after the `failures`-th failure in a row (1 for the first).
 
-    scope               nature          what follows
-    network, profile    any             the server's circuit opens
-    mailbox, message    transient       come again later; the tenth in a row stops
-    mailbox             other           the direction stops
+        when                    scope               nature          what follows
+        before it was open      network, profile    any             the server's circuit opens
+        once it was `opened`    network, profile    transient       come again later; the tenth in a row stops
+        any time                mailbox, message    transient       come again later; the tenth in a row stops
+        any time                any other                           the direction stops
+
+    A connection that breaks in an open mailbox may be that mailbox's own doing; if the server is down, the next
+    attempt to reach it says so.
     """
     wait = delay(failures, chance)
-    if error.scope in (Scope.NETWORK, Scope.PROFILE):
+    if error.scope in (Scope.NETWORK, Scope.PROFILE) and not opened:
         return Verdict(wait, stop=False, circuit=True)
     stop = error.nature is not Nature.TRANSIENT or failures >= PATIENCE
     return Verdict(wait, stop=stop, circuit=False)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import DatabaseError
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from emailprofiles.errors import CapabilityMissing, FolderReadOnly
+from emailprofiles.errors import CapabilityMissing, FolderReadOnly, MailError
 from emailprofiles.transports import IncomingTransport
-from emailprofiles.wire import Disposal, Folder, Listed
+from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
 from .. import alerts, connections
 from ..models import ConfigurationTest, Mailbox, Message, MessageState, SyncState
@@ -22,6 +22,7 @@ from .parser import Parser, Poison
 from .resume import charge, finish, resume
 
 DISPOSAL_BATCH = 500
+LISTED_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
 
@@ -30,23 +31,68 @@ log = logging.getLogger(__name__)
 class Tally:
     """What a pass did; `more` when it stopped before the mailbox was empty."""
 
+    wanted: int = 0
     collected: int = 0
     skipped: int = 0
     more: bool = False
 
 
+class BrokenOff(Exception):
+    """A pass that failed after the folder was open: no sign that the server is in trouble for others."""
+
+    def __init__(self, error: MailError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def synchronize(lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> Tally:
-    """Work through a mailbox; raises MailError for what the server does, LeaseLost when it is not ours any more."""
+    """Work through a mailbox. Raises MailError for what the server does until the folder is open, BrokenOff for
+    what it does then, LeaseLost when the mailbox is not ours any more."""
     run = Pass(lease, parser, stopping)
     resume(lease, run.mailbox, parser, run.must_yield)
     with connections.open_incoming(run.mailbox) as server:
         server.connect()
         folder = server.open()
-        run.settle(server, folder)
-        run.collect(server, folder)
-        finish(lease, run.mailbox, parser, run.must_yield)
-        run.settle(server, folder)
+        try:
+            run.settle(server, folder)
+            run.collect(server, folder)
+            finish(lease, run.mailbox, parser, run.must_yield)
+            run.settle(server, folder)
+        except MailError as error:
+            raise BrokenOff(error) from error
     return run.tally
+
+
+@dataclass(slots=True)
+class _Reading:
+    """How far this pass has read in an open folder.
+
+    `position` goes on with every batch; the cursor that is stored stays before the first message that the
+    server lists and does not hand over, so that the next pass asks for it again.
+    """
+
+    server: IncomingTransport
+    folder: Folder
+    position: str | None
+    held_at: str | None = None
+    unavailable: list[str] = field(default_factory=list)
+
+    def move_on(self, batch: list[Listed], wanted: set[str], fetched: list[Fetched]) -> str:
+        """Pass over a batch; returns the cursor to store with it."""
+        missing = wanted - {message.remote_id for message in fetched}
+        if missing:
+            there = {message.remote_id for message in self.server.listed(self.position, len(batch))}
+            self._note(batch, missing & there)
+        self.position = batch[-1].remote_id
+        return self.position if self.held_at is None else self.held_at
+
+    def _note(self, batch: list[Listed], unavailable: set[str]) -> None:
+        before = self.position or ""
+        for message in batch:
+            if message.remote_id in unavailable:
+                self.unavailable.append(message.remote_id)
+                self.held_at = before if self.held_at is None else self.held_at
+            before = message.remote_id
 
 
 class Pass:
@@ -68,19 +114,17 @@ class Pass:
     def collect(self, server: IncomingTransport, folder: Folder) -> None:
         """The loop over batches, up to *messages per cycle*."""
         assert self.profile is not None
-        left = self.profile.messages_per_cycle
-        position = self._cursor(folder)
-        while left > 0:
-            listed = server.listed(position, min(left, 1000))
+        reading = _Reading(server, folder, self._cursor(folder))
+        while self.tally.wanted < self.profile.messages_per_cycle:
+            listed = server.listed(reading.position, min(self.profile.messages_per_cycle, LISTED_AT_ONCE))
             if not listed:
+                self._tell_of_unavailable(reading)
                 return
             for batch in plan.batches(listed):
                 if self.must_yield():
                     self.tally.more = True
                     return
-                self._batch(server, folder, batch)
-            position = listed[-1].remote_id
-            left -= len(listed)
+                self._batch(reading, batch)
         self.tally.more = True
 
     def _cursor(self, folder: Folder) -> str | None:
@@ -89,15 +133,31 @@ class Pass:
         same = (state.cursor_folder, state.cursor_generation) == (folder.name, folder.generation)
         return state.cursor_position or None if same else None
 
-    def _batch(self, server: IncomingTransport, folder: Folder, batch: list[Listed]) -> None:
-        assert self.profile is not None
-        wanted = plan.wanted(batch, self.profile.process_email_from)
-        fetched = list(server.fetch([message.remote_id for message in wanted])) if wanted else []
-        kept = ingest.keep(self.lease, self.mailbox, folder, fetched, upto=batch[-1].remote_id)
+    def _batch(self, reading: _Reading, batch: list[Listed]) -> None:
+        wanted = self._wanted(reading.folder, batch)
+        fetched = list(reading.server.fetch([message.remote_id for message in wanted])) if wanted else []
+        upto = reading.move_on(batch, {message.remote_id for message in wanted}, fetched)
+        kept = ingest.keep(self.lease, self.mailbox, reading.folder, fetched, upto)
         self._deliver(kept)
+        self.tally.wanted += len(wanted)
         self.tally.collected += len(kept)
-        self._count_skipped(len(batch) - len(wanted))
-        self.settle(server, folder)
+        self.settle(reading.server, reading.folder)
+
+    def _wanted(self, folder: Folder, batch: list[Listed]) -> list[Listed]:
+        """Neither stored already nor older than *Process Email From*."""
+        assert self.profile is not None
+        recent = plan.wanted(batch, self.profile.process_email_from)
+        self._count_skipped(len(batch) - len(recent))
+        ids = [message.remote_id for message in recent]
+        stored = set(self._here(folder).filter(remote_id__in=ids).values_list("remote_id", flat=True))
+        return [message for message in recent if message.remote_id not in stored]
+
+    def _tell_of_unavailable(self, reading: _Reading) -> None:
+        cause = f"unavailable:{self.mailbox.pk}"
+        if reading.unavailable:
+            alerts.messages_unavailable(self.mailbox, cause, len(reading.unavailable))
+        else:
+            alerts.resolve(cause, "The server handed everything over.")
 
     def _deliver(self, kept: list[Message]) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""

@@ -20,7 +20,7 @@ from emailprofiles.errors import MailError
 from .. import alerts, configtest
 from ..models import ConfigurationTest, Direction, EngineProcess, Mailbox, ServerCircuit, SyncState
 from . import backoff, leases
-from .incoming import Tally, synchronize
+from .incoming import BrokenOff, Tally, synchronize
 from .leases import Lease, LeaseLost
 from .parser import Parser
 
@@ -182,7 +182,7 @@ class Engine:
         except LeaseLost:
             log.warning("Mailbox %s went to another worker", lease.mailbox_id)
             return False
-        except MailError as error:
+        except (MailError, BrokenOff) as error:
             failed(lease, error)
             self._failed(lease, str(error))
             return False
@@ -233,11 +233,13 @@ def succeeded(lease: Lease, tally: Tally) -> None:
     alerts.resolve(alerts.direction_cause(mailbox.pk, Direction.INCOMING), "Mail was collected again.")
 
 
-def failed(lease: Lease, error: MailError) -> None:
+def failed(lease: Lease, failure: MailError | BrokenOff) -> None:
     """Postpone, stop the direction, or open the server's circuit: as `backoff.verdict` says."""
+    opened = isinstance(failure, BrokenOff)
+    error = failure.error if isinstance(failure, BrokenOff) else failure
     mailbox = Mailbox.objects.select_related("server_profile", "owner").get(pk=lease.mailbox_id)
     state = SyncState.objects.get(pk=lease.state_id)
-    verdict = backoff.verdict(error, state.failures + 1, random.SystemRandom())
+    verdict = backoff.verdict(error, state.failures + 1, random.SystemRandom(), opened=opened)
     now = leases.now()
     if verdict.circuit:
         leases.release(lease, next_run_at=now)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+
 import pytest
 
-from mailboxes.models import Delivery, Message, MessageState, SyncState
+from emailprofiles.transports import TRANSPORTS
+from emailprofiles.transports.imap import Imap
+from emailprofiles.wire import Fetched
+from mailboxes.models import Alert, Delivery, Message, MessageState, ServerCircuit, SyncState
 
-from .conftest import Office, letter
+from .conftest import Office, enable, letter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,8 +50,6 @@ def test_without_deleting_the_copy_stays_and_is_marked_read(office: Office) -> N
     office.user("noah")
     office.forward.delete_emails_after_processing = False
     office.forward.save()
-    from .conftest import enable
-
     enable(office.forward)
     office.arrives(letter("Stays", Delivered_To="noah@contoso.com"))
     office.synchronize()
@@ -76,3 +80,43 @@ def test_a_thousand_messages_are_collected_routed_and_deleted_by_one_run(office:
     state = SyncState.objects.get(mailbox=office.forward, direction="incoming")
     assert state.last_success_at
     assert state.lease_holder == ""
+
+
+class Withholding(Imap):
+    """The server as it is, but for one message that it lists and does not hand over."""
+
+    withheld = "2"
+
+    def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        return super().fetch([remote_id for remote_id in ids if remote_id != self.withheld])
+
+
+def test_a_message_the_server_does_not_hand_over_is_asked_for_again_and_holds_nobody_up(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.user("noah")
+    office.profile.messages_per_cycle = 2
+    office.profile.save()
+    enable(office.forward)
+    office.arrives(*(letter(f"Number {n}", Delivered_To="noah@contoso.com") for n in range(5)))
+    with monkeypatch.context() as patch:
+        patch.setitem(TRANSPORTS["incoming"], "imap", Withholding)
+        assert office.synchronize().collected == 4
+        assert "Number 1" not in office.delivered()
+        assert "1 message cannot be collected" in Alert.objects.get(resolved_at=None).title
+        assert office.again().collected == 0
+    assert office.again().collected == 1
+    assert office.delivered() == {f"Number {n}": ["Noah"] for n in range(5)}
+    assert not Alert.objects.filter(resolved_at=None).exists()
+
+
+def test_a_message_that_breaks_the_connection_does_not_put_the_whole_server_in_doubt(office: Office) -> None:
+    office.arrives(*(letter(f"Number {n}", to="x@example.net") for n in range(3)))
+    damaged = sorted(office.dovecot._maildir(office.account, "INBOX").glob("cur/*"))[1]
+    damaged.chmod(0)
+    os.chown(damaged, 0, 0)
+    assert office.synchronize().failed == 1
+    assert not ServerCircuit.objects.exists()
+    state = SyncState.objects.get(mailbox=office.forward, direction="incoming")
+    assert (state.failures, state.enabled) == (1, True)
+    assert "Internal error" not in state.last_error
