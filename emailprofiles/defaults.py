@@ -23,4 +23,4 @@ def make_default(profile: EmailServerProfile | None) -> None:
         if profile is not None:
             profile.is_default = True
             profile.validate_constraints()
-            EmailServerProfile.objects.filter(pk=chosen).update(is_default=True)
+            EmailServerProfile.objects.filter(pk=profile.pk).update(is_default=True)

@@ -224,7 +224,7 @@ class RecordForm(_ModelForm):
 
 SIDES = ("incoming", "outgoing")
 NOT_YET = "Not available in this version."
-AUTHENTICATE_HINTS = {
+AUTHENTICATE_HINTS: dict[str, str] = {
     AuthenticateUsing.MAILBOX: "Each mailbox signs in for itself, with its own user name and password.",
     AuthenticateUsing.PROFILE: "One account opens all mailboxes; the server must allow it to.",
     AuthenticateUsing.OAUTH: "No password is stored.",

@@ -15,6 +15,10 @@ from .. import roles
 from ..models import EmailConfigurationSettings, Queue, User
 
 
+def _zones() -> list[tuple[str, str]]:
+    return [(zone, zone) for zone in sorted(available_timezones())]
+
+
 class UserForm(RecordForm):
     """A person: who they are, what they may do, and how they sign in here."""
 
@@ -26,7 +30,9 @@ class UserForm(RecordForm):
         "own mail.",
     )
     is_active = YesNo(label="Active", initial=True, help_text="With No, this person cannot sign in here.")
-    time_zone = forms.ChoiceField(label="Time zone", help_text="In which times are shown to this person.")
+    time_zone = forms.ChoiceField(
+        label="Time zone", choices=_zones, help_text="In which times are shown to this person."
+    )
     new_password = Password(label="Sign-in password")
 
     class Meta:
@@ -38,7 +44,6 @@ class UserForm(RecordForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["time_zone"].choices = [(zone, zone) for zone in sorted(available_timezones())]
         password = self.fields["new_password"]
         password.help_text = "For the sign-in here. At least 8 characters, no common word."
         if self.instance.pk is None:
@@ -83,7 +88,7 @@ class QueueForm(RecordForm):
     owner = PersonField(
         label="Owner", help_text="Also owns the mailbox of this queue, and receives its alerts."
     )
-    is_private = YesNo(label="Private", initial=False, help_text="With Yes, only its members see this queue.")
+    is_private = YesNo(label="Private", initial=False, help_text="With Yes, it is for its members alone.")
     is_active = YesNo(label="Active", initial=True, help_text="With No, its mailbox is deactivated, too.")
     members = forms.CharField(
         label="Members",

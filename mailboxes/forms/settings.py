@@ -11,9 +11,12 @@ from emailprofiles.defaults import make_default
 from emailprofiles.forms import Choice, RecordForm, YesNo
 from emailprofiles.models import EmailServerProfile
 
-from ..models import EmailConfigurationSettings, RoutingHeader
+from ..models import ActMethod, EmailConfigurationSettings, RoutingHeader
 
 HEADERS_AT_MOST = 50
+NO_CALENDARS = {
+    ActMethod.SERVER_SIDE.value: "Not available in this version: there is no transport for calendars yet."
+}
 
 
 class SettingsForm(RecordForm):
@@ -64,9 +67,16 @@ class SettingsForm(RecordForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["default_act_method"].widget.unavailable = NO_CALENDARS
         default = EmailServerProfile.objects.filter(is_default=True).first()
         self.fields["default_profile"].initial = default
         self.fields["routing_headers"].initial = "\n".join(RoutingHeader.names())
+
+    def clean_default_act_method(self) -> str:
+        method: str = self.cleaned_data["default_act_method"]
+        if method in NO_CALENDARS:
+            raise ValidationError(NO_CALENDARS[method])
+        return method
 
     def clean_routing_headers(self) -> list[str]:
         """The names in order; a sentence for each line that is none (RFC 5322, 2.2)."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from csp.decorators import csp
 from django.contrib.auth.decorators import login_required
 from django.db.models import BinaryField, Prefetch, Q, QuerySet, Value
 from django.db.models.functions import Substr
@@ -32,13 +31,7 @@ EMBEDDED_AT_MOST = 2_000_000
 DISPOSALS = {Disposal.DELETE.value: "deleted", Disposal.MARK_READ.value: "marked read"}
 
 # The frame that shows a stranger's HTML: nothing is loaded, run, sent or navigated from there.
-FRAME_POLICY = {
-    "default-src": ["'none'"],
-    "style-src": ["'unsafe-inline'"],
-    "img-src": ["data:"],
-    "frame-ancestors": ["'self'"],
-    "sandbox": [""],
-}
+FRAME_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
 # Types whose name in a download can do no harm; everything else is only bytes.
 HARMLESS_TYPES = safehtml.PICTURES | {"application/pdf", "text/plain", "text/csv", "application/zip"}
 
@@ -172,32 +165,37 @@ def _by_way(mailbox: Mailbox, way: str) -> Q:
 @login_required
 def message(request: HttpRequest, pk: int) -> HttpResponse:
     """One message: as text, or as HTML in a frame of its own, with all that is known about its way."""
-    found = _visible(request, pk, "html")
+    found = _visible(request, pk)
     embedded = safehtml.clean(found.html) if found.html else None
     as_html = embedded is not None and (not found.text.strip() or request.GET.get("as") == "html")
-    fields, _ = mime.read_header(found.head, mime.message_start(found.head), len(found.head), lambda _: None)
     context = {
         "message": found,
         "as_html": as_html,
         "embedded": embedded,
         "text": list(paragraphs(found.text)),
-        "headers": [(name, mime.decoded(mime.readable(value))) for name, value in fields],
+        "headers": _headers(pk),
         "considered": found.considered.splitlines(),
         "defects": found.defects.splitlines(),
         "disposal": DISPOSALS.get(found.disposal, found.disposal),
-        "attachments": found.attachments.defer("data"),  # type: ignore[attr-defined]
+        "attachments": found.attachments.defer("data"),
     }
     return render(request, "mailboxes/message.html", context)
 
 
-def _visible(request: HttpRequest, pk: int, *also: str) -> Message:
-    """The message, without its raw bytes but with the beginning of them; 404 for those who may not see it."""
-    visible = Message.objects.visible_to(person(request)).defer("raw")
+def _visible(request: HttpRequest, pk: int) -> Message:
+    """The message without its raw bytes; 404 for those who may not see it, as for one that is not there."""
+    visible = (
+        Message.objects.visible_to(person(request)).defer("raw").select_related("mailbox", "waiting_for")
+    )
+    return get_object_or_404(visible.prefetch_related(_deliveries(request)), pk=pk)
+
+
+def _headers(pk: int) -> list[tuple[str, str]]:
+    """The header as it was collected, the topmost field first; of a giant one the beginning."""
     start = Substr("raw", Value(1), Value(HEADERS_SHOWN), output_field=BinaryField())
-    rows = visible.annotate(start=start).select_related("mailbox", "waiting_for")
-    found = get_object_or_404(rows.prefetch_related(_deliveries(request)), pk=pk)
-    found.head = mime.with_line_feeds(bytes(found.start))
-    return found
+    raw = mime.with_line_feeds(bytes(Message.objects.values_list(start, flat=True).get(pk=pk)))
+    fields, _ = mime.read_header(raw, mime.message_start(raw), len(raw), lambda _: None)
+    return [(name, mime.decoded(mime.readable(value))) for name, value in fields]
 
 
 def paragraphs(text: str) -> Iterator[tuple[bool, str]]:
@@ -211,12 +209,13 @@ def paragraphs(text: str) -> Iterator[tuple[bool, str]]:
 
 @require_safe
 @login_required
-@csp(FRAME_POLICY)
 def message_html(request: HttpRequest, pk: int) -> HttpResponse:
     """What the frame shows: cleaned, with the message's own pictures, under a policy of its own."""
     found = get_object_or_404(Message.objects.visible_to(person(request)).only("html"), pk=pk)
     html = safehtml.clean(found.html, _pictures(found)).html
-    return render(request, "mailboxes/message_frame.html", {"html": html})
+    response = render(request, "mailboxes/message_frame.html", {"html": html})
+    response["Content-Security-Policy"] = FRAME_POLICY
+    return response
 
 
 def _pictures(found: Message) -> dict[str, str]:

@@ -115,7 +115,11 @@ def _saved(request: HttpRequest, record: User | Queue, kind: str) -> HttpRespons
     mailbox = Mailbox.objects.only("pk").get(**{kind: record})
     sentence = '{} is saved. <a href="{}">Open the mailbox</a>'
     messages.success(request, format_html(sentence, record.label, reverse("mailbox-edit", args=[mailbox.pk])))
-    return redirect(f"{kind}-list") if request.POST.get("then") == "close" else redirect(f"{kind}-edit", record.pk)
+    return (
+        redirect(f"{kind}-list")
+        if request.POST.get("then") == "close"
+        else redirect(f"{kind}-edit", record.pk)
+    )
 
 
 def _shown(request: HttpRequest, template: str, form: Any, record: User | Queue | None) -> HttpResponse:

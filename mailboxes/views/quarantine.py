@@ -28,6 +28,8 @@ def quarantine(request: HttpRequest) -> HttpResponse:
         "reasons": [(reason, REASON_LABELS[Reason(reason)], counts[reason]) for reason in sorted(counts)],
         "total": sum(counts.values()),
         "attempts": ATTEMPTS,
+        "says": f"After {ATTEMPTS} failed attempts to read a message we stop and wait for you; nothing is discarded "
+        "without a person.",
     }
     if person(request).has_perm(roles.ADMINISTER):
         context |= _listed(request)
