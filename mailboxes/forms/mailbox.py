@@ -196,7 +196,7 @@ def closed_methods(kind: Kind, profile: EmailServerProfile | None) -> dict[str, 
             closed["incoming_method"][IncomingMethod.SERVER_SIDE] = f"{lacks} has no incoming server."
         if not profile.can_send:
             closed["outgoing_method"][OutgoingMethod.SERVER_SIDE] = f"{lacks} has no outgoing server."
-    if profile is None or not profile.can_synchronize_act:
+    if kind == Kind.USER and (profile is None or not profile.can_synchronize_act):
         who = f"the profile {profile.name}" if profile else "a profile"
         closed["act_method"][ActMethod.SERVER_SIDE] = f"{who} needs a calendar server, and there is none."
     if kind == Kind.QUEUE:
@@ -204,6 +204,6 @@ def closed_methods(kind: Kind, profile: EmailServerProfile | None) -> dict[str, 
         closed["incoming_method"][IncomingMethod.OUTLOOK] = reason
         closed["outgoing_method"][OutgoingMethod.OUTLOOK] = reason
     if kind == Kind.FORWARD:
-        reason = "not for a forward mailbox, which is the box that others forward to."
+        reason = "not for the box that others forward to."
         closed["incoming_method"] |= {IncomingMethod.FORWARD: reason, IncomingMethod.OUTLOOK: reason}
     return closed

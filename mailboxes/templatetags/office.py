@@ -67,8 +67,9 @@ def status(state: Any) -> dict[str, Any]:
 
 @register.inclusion_tag("_status.html")
 def row_status(state: Any) -> dict[str, Any]:
-    """The same in a list that has a column for the last success: the age alone says enough."""
-    return {"state": replace(state, detail=state.detail.removeprefix("last success "))}
+    """The same in a list, where the column says the rest: the age of a success, no more of a method None."""
+    detail = state.detail.removeprefix("last success ")
+    return {"state": replace(state, detail="" if detail == "method is None" else detail)}
 
 
 _KIND_ICONS = {"user": "user", "queue": "queue", "forward": "forward"}

@@ -93,13 +93,14 @@ class Checks:
 
 
 def checks_of(mailbox: Mailbox, office: Office) -> list[Checks]:
-    """One list for each direction that somebody wants to run here."""
+    """One list for each direction that somebody wants to run here; those that are stopped come first."""
     wanted = (IncomingMethod.SERVER_SIDE, IncomingMethod.FORWARD)
-    return [
+    lists = [
         _checks(mailbox, direction, office)
         for direction in Direction.values
         if mailbox.method(direction) in wanted
     ]
+    return sorted(lists, key=lambda listed: all(check.need.met for check in listed.checks))
 
 
 def _checks(mailbox: Mailbox, direction: str, office: Office) -> Checks:

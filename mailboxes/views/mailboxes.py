@@ -15,13 +15,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.html import format_html_join
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from emailprofiles.forms import people_found, written_as
 from emailprofiles.models import EmailServerProfile
 
 from .. import lifecycle
 from ..access import person, requires
+from ..configtest import plan
 from ..forms.mailbox import MailboxForm
 from ..models import (
     Alert,
@@ -110,7 +111,7 @@ class Row:
     last_success: Any
 
 
-@require_GET
+@require_safe
 @requires(SEE_MAILBOXES)
 def mailbox_list(request: HttpRequest) -> HttpResponse:
     """The saved views, searched, filtered and ordered; a constant number of queries."""
@@ -212,13 +213,13 @@ def _proposed(request: HttpRequest) -> dict[str, Any]:
 @requires(SEE_MAILBOXES, to_change=ADMINISTER)
 def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
     """One mailbox of any kind; who may only look sees the same page with nothing to change."""
-    mailbox = get_object_or_404(rows_of(Mailbox.objects.all()), pk=pk)
+    mailbox = _mailbox(pk)
     may_administer = request.user.has_perm(ADMINISTER)
     form = MailboxForm(request.POST or None, instance=mailbox, read_only=not may_administer)
     if request.method == "POST" and _saved(request, form):
         return _after_save(request, mailbox)
     # A refused form has left its marks on the record in memory: the page shows the stored one.
-    stored = get_object_or_404(rows_of(Mailbox.objects.all()), pk=pk) if form.is_bound else mailbox
+    stored = _mailbox(pk) if form.is_bound else mailbox
     context = _page(request, stored) | {"form": form, "may_administer": may_administer}
     return render(request, "mailboxes/mailbox_edit.html", context)
 
@@ -269,7 +270,7 @@ def _open_alerts(mailbox: Mailbox) -> QuerySet[Alert]:
 # ── Fragments ───────────────────────────────────────────────────────────────────────────────
 
 
-@require_GET
+@require_safe
 @requires(ADMINISTER)
 def owners(request: HttpRequest) -> HttpResponse:
     """Suggestions for the owner, as options of a datalist."""
@@ -287,7 +288,7 @@ def new_methods(request: HttpRequest) -> HttpResponse:
 @require_POST
 @requires(ADMINISTER)
 def methods(request: HttpRequest, pk: int) -> HttpResponse:
-    return _methods(request, get_object_or_404(rows_of(Mailbox.objects.all()), pk=pk))
+    return _methods(request, _mailbox(pk))
 
 
 def _methods(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
@@ -298,11 +299,11 @@ def _methods(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
     return render(request, "mailboxes/_mailbox_methods.html", context)
 
 
-@require_GET
+@require_safe
 @requires(SEE_MAILBOXES)
 def results(request: HttpRequest, pk: int) -> HttpResponse:
     """The test results as they are now; polled while a test is open."""
-    mailbox = get_object_or_404(rows_of(Mailbox.objects.all()), pk=pk)
+    mailbox = _mailbox(pk)
     context = _results(mailbox, Office.read())
     context |= {"may_administer": request.user.has_perm(ADMINISTER), "oob": True}
     return render(request, "mailboxes/_mailbox_results.html", context)
@@ -315,11 +316,14 @@ def results(request: HttpRequest, pk: int) -> HttpResponse:
 @requires(ADMINISTER)
 def test(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask for Test & Enable; a worker takes it up at once."""
-    return _test(request, get_object_or_404(Mailbox, pk=pk))
+    return _test(request, _mailbox(pk))
 
 
 def _test(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
-    ConfigurationTest.request(mailbox, person(request))
+    if any(plan(mailbox, direction) for direction in Direction.values):
+        ConfigurationTest.request(mailbox, person(request))
+    else:
+        messages.warning(request, "Nothing to test: no direction is Forward Mailbox or server-side here.")
     return redirect(reverse("mailbox-edit", args=[mailbox.pk]) + "#results")
 
 

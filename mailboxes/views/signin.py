@@ -20,6 +20,7 @@ class SignIn(LoginView):
 
     template_name = "registration/login.html"
     authentication_form = SignInForm
+    next_page = "home"
     redirect_authenticated_user = True
 
     def form_valid(self, form: Any) -> HttpResponse:
