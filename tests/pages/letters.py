@@ -1,0 +1,60 @@
+"""Messages as the engine would have stored them."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from mailboxes.models import Attachment, Delivery, Mailbox, Message, MessageState
+
+RAW = (
+    b"Return-Path: <beatriz@example.org>\r\nX-Original-To: support@contoso.com\r\n"
+    b"Subject: =?utf-8?q?Zwei_Kartons_vertauscht?=\r\n\r\nHello\r\n"
+)
+MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def collected(mailbox: Mailbox, number: int = 1, **values: object) -> Message:
+    """A message that was collected from this mailbox and reached nobody yet."""
+    return Message.objects.create(
+        **{
+            "mailbox": mailbox,
+            "remote_id": str(number),
+            "subject": "Zwei Kartons vertauscht",
+            "sender": "beatriz@example.org",
+            "sender_name": "Beatriz Moreno",
+            "message_id": f"{number}@mx.example.org",
+            "received_at": MONDAY,
+            "size": len(RAW),
+            "raw": RAW,
+            "raw_sha256": hashlib.sha256(RAW).hexdigest(),
+            "text": "Hello\n\n> earlier words",
+            "state": MessageState.RECEIVED,
+        }
+        | values
+    )
+
+
+def delivered(mailbox: Mailbox, to: Mailbox, number: int = 1, **values: object) -> Message:
+    """A message that was collected from one mailbox and reached another."""
+    message = collected(mailbox, number, **{"state": MessageState.DELIVERED} | values)
+    Delivery.objects.create(
+        message=message,
+        mailbox=to,
+        rule="redirected",
+        header="X-Original-To",
+        address=to.email_address,
+        evidence=f"The X-Original-To header names {to.email_address}, the address of {to.name}.",
+    )
+    return message
+
+
+def attached(message: Message, name: str, content_type: str, data: bytes, **values: object) -> Attachment:
+    number = message.attachments.count() + 1
+    return Attachment.objects.create(
+        message=message,
+        number=number,
+        name=name,
+        content_type=content_type,
+        size=len(data),
+        data=data,
+        **values,
+    )

@@ -1,0 +1,303 @@
+"""Messages in the browser: who sees which, the list in pages, one message and everything in it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from mailboxes import safehtml
+from mailboxes.models import MessageState, User
+from tests.conftest import Office
+from tests.pages.letters import MONDAY, RAW, attached, collected, delivered
+
+
+def test_the_list_asks_for_a_sign_in(db: None, client: Client) -> None:
+    response = client.get(reverse("message-list"))
+
+    assert response.status_code == 302
+    assert response.url.startswith(reverse("login"))
+
+
+def test_an_administrator_sees_every_message(office: Office, amaras: Client) -> None:
+    delivered(office.collection, office.support.mailbox, 1, subject="Delivered one")
+    collected(office.collection, 2, subject="Stuck one", state="quarantined", reason="no_recipient_matched")
+
+    page = amaras.get(reverse("message-list")).content.decode()
+
+    assert "Delivered one" in page
+    assert "Stuck one" in page
+    assert "No recipient matched" in page
+
+
+@pytest.mark.parametrize("role", ["approver", "staff", "user"])
+def test_others_see_what_reached_them_or_their_queues(
+    role: str, office: Office, browser_of: Callable[[str], Client]
+) -> None:
+    browser = browser_of(role)
+    person = User.objects.get(username=role)
+    mine = delivered(office.collection, person.mailbox, 1, subject="For me")
+    queues = delivered(office.collection, office.support.mailbox, 2, subject="For support")
+    office.support.members.add(person)
+    hidden = delivered(office.collection, office.amara.mailbox, 3, subject="For Amara alone")
+
+    page = browser.get(reverse("message-list")).content.decode()
+
+    assert "For me" in page
+    assert "For support" in page
+    assert "For Amara alone" not in page
+    assert browser.get(reverse("message", args=[mine.pk])).status_code == 200
+    assert browser.get(reverse("message", args=[queues.pk])).status_code == 200
+    assert browser.get(reverse("message", args=[hidden.pk])).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["message", "message-raw", "message-html", "attachment"])
+def test_what_a_person_may_not_see_is_as_absent_as_what_does_not_exist(
+    name: str, office: Office, browser_of: Callable[[str], Client]
+) -> None:
+    hidden = delivered(office.collection, office.amara.mailbox)
+    attached(hidden, "note.pdf", "application/pdf", b"%PDF")
+    browser = browser_of("user")
+    number = [1] if name == "attachment" else []
+
+    present = browser.get(reverse(name, args=[hidden.pk, *number]))
+    absent = browser.get(reverse(name, args=[hidden.pk + 999, *number]))
+
+    assert (present.status_code, absent.status_code) == (404, 404)
+    assert hidden.subject not in present.content.decode()
+
+
+def test_another_target_of_the_same_mail_stays_unknown(
+    office: Office, browser_of: Callable[[str], Client]
+) -> None:
+    browser = browser_of("user")
+    person = User.objects.get(username="user")
+    message = delivered(office.collection, person.mailbox)
+    message.deliveries.create(
+        mailbox=office.support.mailbox, rule="to_and_cc", evidence="Cc names support@contoso.com."
+    )
+
+    page = browser.get(reverse("message", args=[message.pk])).content.decode()
+
+    assert "user@contoso.com" in page
+    assert "Cc names support@contoso.com" not in page
+
+
+def test_pages_of_the_list_miss_nothing_and_repeat_nothing(office: Office, amaras: Client) -> None:
+    for number in range(120):  # several share one moment
+        collected(
+            office.collection,
+            number,
+            subject=f"<{number}>",
+            received_at=MONDAY + timedelta(hours=number // 3),
+        )
+    seen: list[int] = []
+    address = reverse("message-list")
+
+    while address:
+        page = amaras.get(address).context["page"]
+        seen += [int(message.remote_id) for message in page.rows]
+        address = f"{reverse('message-list')}?before={page.before}".replace("+", "%2B") if page.before else ""
+
+    assert seen == list(range(119, -1, -1))
+
+
+def test_the_way_back_leads_to_the_same_page(office: Office, amaras: Client) -> None:
+    for number in range(110):
+        collected(office.collection, number, received_at=MONDAY + timedelta(minutes=number))
+    first = amaras.get(reverse("message-list")).context["page"]
+    second = amaras.get(reverse("message-list"), {"before": first.before}).context["page"]
+
+    back = amaras.get(reverse("message-list"), {"after": second.after}).context["page"]
+
+    assert [row.pk for row in back.rows] == [row.pk for row in first.rows]
+    assert back.after == ""
+
+
+@pytest.mark.parametrize(
+    "place", ["", "x", "2026-13-45T00:00:00+00:00_1", "2026-11-23T09:00:00_1", "_", "now_²"]
+)
+def test_a_broken_place_in_the_address_shows_the_first_page(
+    place: str, office: Office, amaras: Client
+) -> None:
+    collected(office.collection)
+
+    assert len(amaras.get(reverse("message-list"), {"before": place}).context["page"].rows) == 1
+
+
+def test_the_list_takes_the_same_queries_for_one_message_as_for_forty(
+    office: Office, amaras: Client, django_assert_max_num_queries: Callable
+) -> None:
+    delivered(office.collection, office.support.mailbox, 0)
+    with django_assert_max_num_queries(60) as few:
+        amaras.get(reverse("message-list"))
+    for number in range(1, 40):
+        delivered(office.collection, office.support.mailbox, number)
+    with django_assert_max_num_queries(60) as many:
+        amaras.get(reverse("message-list"))
+
+    assert len(many) == len(few)
+    columns = " ".join(query["sql"].split(" FROM ")[0] for query in many.captured_queries)
+    assert '"mailboxes_message"."raw"' not in columns
+    assert '"mailboxes_message"."html"' not in columns
+    assert '"mailboxes_message"."text"' not in columns
+
+
+def test_search_looks_at_subject_sender_and_message_id(office: Office, amaras: Client) -> None:
+    collected(office.collection, 1, subject="Stock list", sender="lager@example.org", message_id="aaa@x")
+    collected(office.collection, 2, subject="Invoice", sender="billing@example.org", message_id="bbb@x")
+
+    def found(words: str) -> list[str]:
+        page = amaras.get(reverse("message-list"), {"q": words}).context["page"]
+        return [row.subject for row in page.rows]
+
+    assert found("stock") == ["Stock list"]
+    assert found("BILLING") == ["Invoice"]
+    assert found("<aaa@x>") == ["Stock list"]
+    assert found("nothing") == []
+
+
+def test_a_mailbox_filters_by_what_it_collected_or_what_reached_it(office: Office, amaras: Client) -> None:
+    delivered(office.collection, office.support.mailbox, 1, subject="Through both")
+    collected(office.collection, 2, subject="Only collected")
+
+    def found(**asked: object) -> list[str]:
+        page = amaras.get(reverse("message-list"), asked).context["page"]
+        return sorted(row.subject for row in page.rows)
+
+    assert found(mailbox=office.support.mailbox.pk) == ["Through both"]
+    assert found(mailbox="SUPPORT@contoso.com") == ["Through both"]
+    assert found(mailbox="Collection 1", way="collected") == ["Only collected", "Through both"]
+    assert found(mailbox="Collection 1", way="reached") == []
+    assert found(mailbox="nobody@contoso.com") == []
+    assert found(state="delivered") == ["Through both"]
+
+
+def test_an_empty_list_says_what_it_is_for(amaras: Client) -> None:
+    assert "No message yet" in amaras.get(reverse("message-list")).content.decode()
+    assert "No message matches" in amaras.get(reverse("message-list"), {"q": "x"}).content.decode()
+
+
+def test_a_message_shows_why_it_was_routed(office: Office, amaras: Client) -> None:
+    message = delivered(
+        office.collection,
+        office.support.mailbox,
+        considered="It does not carry exactly one message.\nTo names service@contoso.com.",
+    )
+
+    page = amaras.get(reverse("message", args=[message.pk])).content.decode()
+
+    assert "Why was this routed here?" in page
+    assert "The X-Original-To header names support@contoso.com" in page
+    assert "It does not carry exactly one message." in page
+    assert "To names service@contoso.com." in page
+    assert "Zwei Kartons vertauscht" in page
+    assert "Return-Path: &lt;beatriz@example.org&gt;" in page
+
+
+def test_words_of_the_message_stay_words(office: Office, amaras: Client) -> None:
+    evil = "<script>alert(1)</script>"
+    message = collected(office.collection, subject=evil, text=evil, sender_name=evil, considered=evil)
+
+    page = amaras.get(reverse("message", args=[message.pk])).content.decode()
+
+    assert evil not in page
+    assert page.count("&lt;script&gt;") >= 4
+
+
+def test_html_is_shown_in_a_frame_with_a_policy_of_its_own(office: Office, amaras: Client) -> None:
+    html = '<p onclick="x()">Hi</p><script>alert(1)</script><img src="https://spy.example/1.gif">'
+    message = collected(office.collection, text="", html=html)
+
+    page = amaras.get(reverse("message", args=[message.pk])).content.decode()
+    frame = amaras.get(reverse("message-html", args=[message.pk]))
+
+    assert "1 picture from other servers is not loaded" in page
+    assert " sandbox " in page
+    assert frame["Content-Security-Policy"] == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
+    )
+    content = frame.content.decode()
+    assert "<p>Hi</p>" in content
+    assert "alert" not in content
+    assert "spy.example" not in content
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<a href="javascript:alert(1)">x</a>',
+        '<a href="data:text/html,x">x</a>',
+        '<img src="data:image/svg+xml;base64,AAAA">',
+        '<p style="background:url(https://spy.example/)">x</p>',
+        '<table background="https://spy.example/"></table>',
+        '<svg><image href="https://spy.example/"/></svg>',
+        '<form action="https://spy.example/"><input name="q"></form>',
+        '<link rel="stylesheet" href="https://spy.example/"><meta http-equiv="refresh" content="0">',
+        '<iframe src="https://spy.example/"></iframe><base href="https://spy.example/">',
+        '<video src="https://spy.example/" poster="https://spy.example/"></video>',
+        '<img srcset="https://spy.example/ 2x" src="//spy.example/">',
+        "<style>@import 'https://spy.example/';</style>",
+    ],
+)
+def test_nothing_that_runs_or_loads_is_left_in_html(html: str) -> None:
+    cleaned = safehtml.clean(html).html
+
+    for word in ("javascript", "data:", "spy.example", "<form", "<iframe", "<meta", "<svg", "<style"):
+        assert word not in cleaned
+
+
+def test_pictures_of_the_message_itself_are_shown(office: Office, amaras: Client) -> None:
+    message = collected(office.collection, text="", html='<img src="cid:logo@x"><img src="cid:evil@x">')
+    attached(message, "logo.png", "image/png", b"\x89PNG", content_id="logo@x")
+    attached(message, "evil.svg", "image/svg+xml", b"<svg/>", content_id="evil@x")
+
+    content = amaras.get(reverse("message-html", args=[message.pk])).content.decode()
+
+    assert 'src="data:image/png;base64,iVBORw=="' in content
+    assert "svg" not in content
+
+
+def test_the_message_downloads_byte_for_byte(office: Office, amaras: Client) -> None:
+    message = collected(office.collection)
+
+    response = amaras.get(reverse("message-raw", args=[message.pk]))
+
+    assert response.content == RAW
+    assert response["Content-Disposition"] == f'attachment; filename="message-{message.pk}.eml"'
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "served"),
+    [
+        ("application/pdf", "application/pdf"),
+        ("image/png", "image/png"),
+        ("text/html", "application/octet-stream"),
+        ("image/svg+xml", "application/octet-stream"),
+        ("text/html\r\nX-Evil: 1", "application/octet-stream"),
+    ],
+)
+def test_attachments_are_downloads_only(
+    content_type: str, served: str, office: Office, amaras: Client
+) -> None:
+    message = collected(office.collection)
+    attached(message, 'Prüf"bericht.html', content_type, b"<script>1</script>")
+
+    response = amaras.get(reverse("attachment", args=[message.pk, 1]))
+
+    assert response.content == b"<script>1</script>"
+    assert response["Content-Type"] == served
+    assert response["Content-Disposition"].startswith("attachment")
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_giant_header_does_not_keep_a_message_from_being_shown(office: Office, amaras: Client) -> None:
+    raw = b"Subject: big\r\nX-Filler: " + b"x" * 1_000_000 + b"\r\n\r\nHello"
+    message = collected(office.collection, raw=raw, state=MessageState.QUARANTINED, reason="unreadable")
+
+    response = amaras.get(reverse("message", args=[message.pk]))
+
+    assert response.status_code == 200
+    assert len(response.content) < 200_000
