@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django_htmx.http import HttpResponseClientRedirect
 
 from .models import User
 
@@ -27,7 +28,7 @@ def requires(permission: str, *, to_change: str = "") -> Callable[[View[P]], Vie
         @wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                return redirect_to_login(request.get_full_path())
+                return _to_the_door(request)
             _demand(request, permission)
             if to_change and request.method not in ("GET", "HEAD"):
                 _demand(request, to_change)
@@ -44,7 +45,7 @@ def signed_in(view: View[P]) -> View[P]:
     @wraps(view)
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
-            return redirect_to_login(request.get_full_path())
+            return _to_the_door(request)
         return view(request, *args, **kwargs)
 
     return guarded
@@ -53,6 +54,14 @@ def signed_in(view: View[P]) -> View[P]:
 def person(request: HttpRequest) -> User:
     """Who asks, on a page that needs a sign-in."""
     return cast(User, request.user)
+
+
+def _to_the_door(request: HttpRequest) -> HttpResponseBase:
+    """To the sign-in and back; a fragment takes its whole page along."""
+    htmx: Any = getattr(request, "htmx", None)
+    if not htmx:
+        return redirect_to_login(request.get_full_path())
+    return HttpResponseClientRedirect(redirect_to_login(htmx.current_url_abs_path or "/").url)
 
 
 def _demand(request: HttpRequest, permission: str) -> None:

@@ -7,6 +7,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from mailboxes import lifecycle
+from mailboxes.forms.mailbox import MailboxForm
 from mailboxes.models import ConfigurationTest, EngineProcess, Mailbox, Queue, SyncState, TestStep, User
 from mailboxes.roles import Role, set_role
 from tests.conftest import Office
@@ -148,6 +150,14 @@ def test_the_rack_shows_what_a_person_may_open(as_role: Any) -> None:
 def test_the_first_page_fits_the_person(as_role: Any) -> None:
     assert as_role("staff").get("/").url == "/mailboxes/"
     assert as_role("user").get("/").url == "/messages/"
+
+
+def test_a_fragment_without_a_session_leads_its_page_to_the_sign_in(client: Client, office: Office) -> None:
+    address = f"/mailboxes/{office.collection.pk}/"
+    headers = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{address}"}
+    response = client.get(f"{address}results/", headers=headers)
+    assert response.headers["HX-Redirect"] == f"/sign-in/?next={address}"
+    assert response.content == b""
 
 
 # ── The list ────────────────────────────────────────────────────────────────────────────────
@@ -346,6 +356,16 @@ def test_a_stored_password_is_never_shown_and_an_empty_one_keeps_it(desk: Client
     box = Mailbox.objects.get(pk=box.pk)
     assert box.name == "Collection A"
     assert box.password.reveal() == "Feldsalat 23"
+
+
+def test_saving_leaves_alone_what_somebody_else_decided_meanwhile(office: Office) -> None:
+    box = Mailbox.objects.get(pk=office.support.mailbox.pk)
+    form = MailboxForm(edit_values(box, name="Help desk"), instance=box)
+    assert form.is_valid()
+    lifecycle.approve(Mailbox.objects.get(pk=box.pk), office.amara)
+    assert form.try_save()
+    stored = Mailbox.objects.get(pk=box.pk)
+    assert (stored.name, stored.approval) == ("Help desk", "approved")
 
 
 def test_another_user_name_wants_the_password_again(desk: Client, office: Office) -> None:
