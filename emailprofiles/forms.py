@@ -11,7 +11,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, UniqueConstraint
 from django.forms.models import construct_instance
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -153,6 +153,13 @@ class PersonField(forms.CharField):
         return bool(super().has_changed(self.prepare_value(initial), data))
 
 
+def _columns(constraint: UniqueConstraint) -> list[str]:
+    """The columns that a unique constraint compares, those within an expression such as Lower too."""
+    expressions: Iterable[Any] = constraint.expressions
+    parts: list[Any] = [part for expression in expressions for part in expression.flatten()]
+    return [*constraint.fields, *(part.name for part in parts if hasattr(part, "name"))]
+
+
 class RecordForm(_ModelForm):
     """A form whose record judges all of itself: `full_clean()` leaves nothing out.
 
@@ -185,11 +192,22 @@ class RecordForm(_ModelForm):
     def _hand_over(self, error: ValidationError) -> None:
         """Put each sentence at its field; a field that was refused already keeps its own."""
         by_field = error.error_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: [error]}
+        refused = set(self.errors)
         for name, sentences in by_field.items():
-            if name not in self.fields:
-                self.add_error(None, sentences)
-            elif name not in self.errors:
-                self.add_error(name, sentences)
+            for sentence in sentences:
+                place = name if name in self.fields else self._unique_field(sentence)
+                if place is None or place not in refused:
+                    self.add_error(place, sentence)
+
+    def _unique_field(self, sentence: ValidationError) -> str | None:
+        """The field of this form that a unique constraint with this sentence is about."""
+        for constraint in self.instance._meta.constraints:
+            if (
+                isinstance(constraint, UniqueConstraint)
+                and str(constraint.violation_error_message) in sentence.messages
+            ):
+                return next((name for name in _columns(constraint) if name in self.fields), None)
+        return None
 
     def try_save(self) -> bool:
         """Save if everything is right; False, with the sentences at their fields, if not.
