@@ -246,16 +246,16 @@ class _Provisioning:
             yield from section
 
     def run(self) -> None:
-        self._each("settings", self._settings)
-        self._each("user", self._user)
-        # The new default comes last, so that the old one has given the flag back by then.
-        self._sections["profile"].sort(key=lambda entry: bool(entry.table.get("is_default")))
-        self._each("profile", self._profile)
-        self._each("settings", self._default_profile)
-        self._each("user", self._regarding_mailbox)
-        self._each("queue", self._queue)
-        self._each("queue", self._regarding_mailbox)
-        self._each("forward_mailbox", self._forward_mailbox)
+        self._each(self._sections["settings"], self._settings)
+        self._each(self._sections["user"], self._user)
+        # A new administrator comes before the last one goes, the old default goes before the new one comes.
+        self._each(_those_with_last("role", Role.ADMINISTRATOR, self._sections["user"])[::-1], self._role)
+        self._each(_those_with_last("is_default", True, self._sections["profile"]), self._profile)
+        self._each(self._sections["settings"], self._default_profile)
+        self._each(self._sections["user"], self._regarding_mailbox)
+        self._each(self._sections["queue"], self._queue)
+        self._each(self._sections["queue"], self._regarding_mailbox)
+        self._each(self._sections["forward_mailbox"], self._forward_mailbox)
 
     def _section(self, data: Mapping[str, Any], section: str) -> Iterator[Entry]:
         tables = data.get(section, [])
@@ -270,12 +270,14 @@ class _Provisioning:
             entry.table = _known(table, SCHEMAS[section], entry.faults)
             yield entry
 
-    def _each(self, section: str, step: Callable[[Entry], None]) -> None:
-        for entry in self._sections[section]:
+    def _each(self, entries: list[Entry], step: Callable[[Entry], None]) -> None:
+        for entry in entries:
             try:
                 step(entry)
             except Fault as fault:
                 entry.faults.append(str(fault))
+            except ValidationError as error:
+                entry.faults += _sentences(error, entry.record, "")
 
     # The steps, in the order of run(); each raises Fault or adds to the faults of its entry.
 
@@ -307,7 +309,6 @@ class _Provisioning:
         self._sign_in_password(entry, user)
         if self._store(entry, user):
             entry.record = user
-            self._role(entry, user)
 
     def _sign_in_password(self, entry: Entry, user: User) -> None:
         clear = self._secrets.find(entry.table, "password")
@@ -317,8 +318,9 @@ class _Provisioning:
         elif not user.password or not user.check_password(clear):
             user.set_password(clear)
 
-    def _role(self, entry: Entry, user: User) -> None:
-        if "role" not in entry.table:
+    def _role(self, entry: Entry) -> None:
+        user: User | None = entry.record
+        if user is None or "role" not in entry.table:
             return
         if entry.table["role"] not in Role.values:
             raise Fault(f"role: choose one of {', '.join(Role.values)}.")
@@ -487,8 +489,13 @@ def _label(section: str, table: Table, number: int) -> str:
     kind = section.replace("_", " ")
     if section == "settings":
         return kind
-    names = ("username", "name", "email_address")
+    names = ("username" if section == "user" else "name", "email_address")
     return f"{kind} {next((table[name] for name in names if name in table), f'number {number}')}"
+
+
+def _those_with_last(key: str, value: object, entries: list[Entry]) -> list[Entry]:
+    """The entries in their order, but those whose `key` has this value at the end."""
+    return sorted(entries, key=lambda entry: entry.table.get(key) == value)
 
 
 def _known(table: Table, schema: Schema, faults: list[str], prefix: str = "") -> Table:

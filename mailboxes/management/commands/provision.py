@@ -33,7 +33,10 @@ class Command(BaseCommand):
         file: Path = options["file"]
         report = provision.apply(_read(file), dry_run=options["dry_run"], folder=file.parent)
         if self.stdout.isatty():
-            Console().print(_table(report))
+            console = Console(force_terminal=True)
+            with console.capture() as capture:
+                console.print(_table(report))
+            self.stdout.write(capture.get())
         else:
             self.stdout.writelines(f"{line}\n" for line in report.lines)
         counts = ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
