@@ -1,0 +1,134 @@
+"""Email Configuration Settings in the browser: one record, the default profile's flag, the routing headers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from emailprofiles.models import EmailServerProfile
+from mailboxes.models import EmailConfigurationSettings, RoutingHeader
+from tests.conftest import Office, profile_values
+
+ADDRESS = "/settings/email/"
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    return {
+        "default_profile": "",
+        "default_incoming_method": "forward",
+        "default_outgoing_method": "none",
+        "default_act_method": "none",
+        "require_approval_for_users": "True",
+        "require_approval_for_queues": "True",
+        "route_by_to_and_cc": "True",
+        "routing_headers": "X-Original-To\nDelivered-To",
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("role", "status"),
+    [("anonymous", 302), ("user", 403), ("approver", 403), ("staff", 403), ("administrator", 200)],
+)
+def test_settings_are_the_administrators_business(
+    role: str, status: int, browser_of: Callable[[str], Client]
+) -> None:
+    browser = browser_of(role)
+
+    assert browser.get(ADDRESS).status_code == status
+    if status != 200:
+        assert browser.post(ADDRESS, values(route_by_to_and_cc="False")).status_code == status
+        assert EmailConfigurationSettings.load().route_by_to_and_cc
+
+
+def test_the_page_shows_what_holds(office: Office, amaras: Client) -> None:
+    form = amaras.get(reverse("configuration")).context["form"]
+
+    assert form["routing_headers"].value().splitlines()[:2] == ["X-Original-To", "Delivered-To"]
+    assert form["default_incoming_method"].value() == "forward"
+    assert form["default_profile"].value() is None
+
+
+def test_everything_is_saved_together(office: Office, amaras: Client) -> None:
+    response = amaras.post(
+        ADDRESS,
+        values(
+            default_profile=office.profile.pk,
+            default_incoming_method="server_side",
+            require_approval_for_queues="False",
+            route_by_to_and_cc="False",
+            routing_headers="\n X-Envelope-To: \nDelivered-To\r\n",
+        ),
+    )
+
+    settings = EmailConfigurationSettings.load()
+    assert response.url == ADDRESS
+    assert settings.default_incoming_method == "server_side"
+    assert settings.require_approval_for_users
+    assert not settings.require_approval_for_queues
+    assert not settings.route_by_to_and_cc
+    assert RoutingHeader.names() == ("X-Envelope-To", "Delivered-To")
+    assert EmailServerProfile.objects.get(is_default=True) == office.profile
+
+
+def test_the_default_profile_changes_and_goes(office: Office, amaras: Client) -> None:
+    other = EmailServerProfile.objects.create(**profile_values(name="Branch", owner=office.amara))
+
+    def default_after(**changes: Any) -> list[str]:
+        amaras.post(ADDRESS, values(**changes))
+        return list(EmailServerProfile.objects.filter(is_default=True).values_list("name", flat=True))
+
+    assert default_after(default_profile=office.profile.pk) == ["Head office"]
+    assert default_after(default_profile=other.pk) == ["Branch"]
+    assert default_after(default_profile="") == []
+
+
+def test_an_inactive_profile_is_not_offered(office: Office, amaras: Client) -> None:
+    EmailServerProfile.objects.filter(pk=office.profile.pk).update(is_active=False)
+
+    response = amaras.post(ADDRESS, values(default_profile=office.profile.pk))
+
+    assert response.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("X-Original-To\nDelivered To", "Line 2, “Delivered To”: A header name has no spaces and no colon"),
+        ("X-Original-To\n\nDelivered-To: x", "Line 3, “Delivered-To: x”"),
+        ("Übermittelt-An", "Line 1, “Übermittelt-An”"),
+        (
+            "X-Original-To\nDelivered-To\nx-original-TO",
+            "Line 3, “x-original-TO”: this header stands further up",
+        ),
+        ("X" * 101, "at most 100 characters"),
+        ("\n".join(f"X-{number}" for number in range(60)), "60 headers are too many"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_saved(
+    typed: str, sentence: str, office: Office, amaras: Client
+) -> None:
+    response = amaras.post(ADDRESS, values(routing_headers=typed, route_by_to_and_cc="False"))
+
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert sentence in page
+    assert typed.splitlines()[0] in page
+    assert EmailConfigurationSettings.load().route_by_to_and_cc
+    assert len(RoutingHeader.names()) == 8
+
+
+def test_no_header_at_all_is_a_choice(office: Office, amaras: Client) -> None:
+    amaras.post(ADDRESS, values(routing_headers=""))
+
+    assert RoutingHeader.names() == ()
+
+
+def test_what_no_transport_can_do_is_closed_and_refused(office: Office, amaras: Client) -> None:
+    page = amaras.get(ADDRESS).content.decode()
+    response = amaras.post(ADDRESS, values(default_act_method="server_side"))
+
+    assert "there is no transport for calendars yet" in page
+    assert response.status_code == 422
+    assert EmailConfigurationSettings.load().default_act_method == "none"
