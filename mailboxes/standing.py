@@ -28,6 +28,7 @@ from .models import (
     SyncState,
     TestStatus,
 )
+from .models.state import METHOD_FIELDS, vouched
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,12 +288,12 @@ def _untested(mailbox: Mailbox, state: SyncState) -> Standing:
 
 
 def needs_attention() -> Q:
-    """SQL: some direction failed its test, or stopped, with the settings as they are."""
-    from .models.state import vouched
-
+    """SQL: some direction that is ours to do failed its test, or stopped, with the settings as they are."""
     failed = Q(test_status=TestStatus.FAILURE) | Q(test_status=TestStatus.SUCCESS, enabled=False)
-    states = SyncState.objects.filter(vouched(), failed)
-    return Q(is_active=True, pk__in=states.values("mailbox"))
+    ours = Q()
+    for direction, method in METHOD_FIELDS.items():
+        ours |= Q(**{"direction": direction, f"mailbox__{method}": IncomingMethod.SERVER_SIDE})
+    return Q(is_active=True, pk__in=SyncState.objects.filter(vouched(), failed, ours).values("mailbox"))
 
 
 def _day(moment: datetime | None) -> str:

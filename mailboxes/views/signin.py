@@ -42,7 +42,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
         if user is None:
             return render(request, "mailboxes/setup_over.html", status=404)
         return _welcome(request, user)
-    return render(request, "mailboxes/setup.html", {"form": form}, status=422 if form.is_bound else 200)
+    return render(request, "mailboxes/setup.html", {"form": form})
 
 
 def _welcome(request: HttpRequest, user: User) -> HttpResponse:
