@@ -295,7 +295,7 @@ class ProfileForm(RecordForm):
     secrets = ("password", "outgoing_password")
 
     owner = PersonField(label="Owner", help_text="Receives the alerts of this server.")
-    is_active = YesNo(label="Active")
+    is_active = YesNo(label="Active", initial=True)
     is_default = YesNo(
         label="Default for new mailboxes",
         help_text="Yes takes this over from the profile that is the default now.",
@@ -306,7 +306,7 @@ class ProfileForm(RecordForm):
         label="Mail and passwords may cross the network readable", required=False
     )
     password = Password(label="Password")
-    same_sign_in_for_outgoing = YesNo(label="Same sign-in for outgoing")
+    same_sign_in_for_outgoing = YesNo(label="Same sign-in for outgoing", initial=True)
     outgoing_password = Password(label="Outgoing Password")
     process_email_from = Moment(label="Process Email From", required=False)
 

@@ -99,7 +99,7 @@ def _page(rows: list[Message], *, older: bool, newer: bool) -> Page:
 
 def searched(messages: QuerySet[Message], words: str) -> QuerySet[Message]:
     """Those whose subject, sender or Message-ID contains what was typed."""
-    if not (words := words.strip()):
+    if not (words := words.replace("\x00", "").strip()):
         return messages
     return messages.filter(
         Q(subject__icontains=words)
@@ -113,7 +113,7 @@ def searched(messages: QuerySet[Message], words: str) -> QuerySet[Message]:
 @login_required
 def message_list(request: HttpRequest) -> HttpResponse:
     """Newest first; what a person may not see does not exist for them."""
-    user, asked = person(request), request.GET.get("mailbox", "").strip()
+    user, asked = person(request), request.GET.get("mailbox", "").replace("\x00", "").strip()
     mailbox = _mailbox(asked)
     messages = _rows(request)
     if state := request.GET.get("state", ""):

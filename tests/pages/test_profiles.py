@@ -148,6 +148,20 @@ def test_a_new_profile_proposes_now_as_the_beginning(amaras: Client) -> None:
     assert form["owner"].value() == "Amara Okafor <amara@contoso.com>"
 
 
+def test_what_a_new_profile_proposes_can_be_sent_back(amaras: Client) -> None:
+    form = amaras.get(reverse("profile-new")).context["form"]
+    proposed = {name: form[name].value() for name in form.fields if form[name].value() is not None}
+    beginning = proposed.pop("process_email_from").strftime("%Y-%m-%dT%H:%M")
+    typed = {"name": "Branch", "incoming_host": "imap.contoso.com", "process_email_from": beginning}
+
+    amaras.post(reverse("profile-new"), proposed | typed)
+
+    profile = EmailServerProfile.objects.get(name="Branch")
+    assert profile.is_active
+    assert profile.same_sign_in_for_outgoing
+    assert profile.incoming_port == 993
+
+
 def test_an_old_profile_proposes_nothing(office: Office, amaras: Client) -> None:
     form = amaras.get(reverse("profile-edit", args=[office.profile.pk])).context["form"]
 
