@@ -283,8 +283,7 @@ def _untested(mailbox: Mailbox, state: SyncState) -> Standing:
         return Standing("is-idle", "idle", "Not tested")
     if not state.vouches_for(mailbox):
         return Standing("is-wait", "run", "Out of date", "settings changed since")
-    since = f"since {_ago(state.failing_since)}" if state.failing_since else ""
-    return Standing("is-bad", "bad", "Needs attention", since)
+    return Standing("is-bad", "bad", "Needs attention", _ago(state.failing_since))
 
 
 def needs_attention() -> Q:

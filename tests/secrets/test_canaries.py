@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import Model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from emailprofiles.models import EmailServerProfile
-from mailboxes.models import ConfigurationTest, Mailbox, Message, TestStep
+from mailboxes.models import ConfigurationTest, Mailbox, Message, Queue, TestStep, User
 from mailboxes.sync.worker import run_test
 from tests.sync.conftest import Office, letter
 from tests.sync.conftest import office as working_office
@@ -73,12 +74,18 @@ def planted(office: Office, caplog: pytest.LogCaptureFixture) -> Office:
 
 
 def pages() -> Iterator[str]:
-    """Every page that is read, with the records that exist."""
+    """Every page that is read, for every record that exists."""
+    pks = {pk for model in (Mailbox, User, Queue, EmailServerProfile, Message) for pk in primary_keys(model)}
     for pattern in _patterns(get_resolver().url_patterns):
         names = set(pattern.pattern.converters)
-        if names <= {"pk"}:
-            for pk in (1, 2, 3) if names else (None,):
-                yield reverse(pattern.name, args=[pk] if pk else [])
+        if names == {"pk"}:
+            yield from (reverse(pattern.name, args=[pk]) for pk in sorted(pks))
+        elif not names:
+            yield reverse(pattern.name)
+
+
+def primary_keys(model: type[Model]) -> Iterable[int]:
+    return model._default_manager.values_list("pk", flat=True)
 
 
 def _patterns(found: list[URLPattern | URLResolver]) -> Iterator[URLPattern]:
