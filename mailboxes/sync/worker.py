@@ -58,6 +58,7 @@ class Engine:
         self._local = threading.local()
         self._parsers: list[Parser] = []
         self._lock = threading.Lock()
+        self._claiming = threading.Lock()
         self._held: dict[Future[bool], Lease] = {}
         self._test: Future[bool] | None = None
         self._testing: ConfigurationTest | None = None
@@ -96,6 +97,8 @@ class Engine:
         Then the process may simply end: leases of a dead process are free, and the line is safe to repeat.
         """
         self.stop.set()
+        with self._claiming:  # a round under way ends first: what it claimed is in our hands then
+            pass
         for parser in self._parsers:
             parser.close()
         finished = not wait(self._busy(), timeout=patience).not_done
@@ -111,6 +114,11 @@ class Engine:
         return [*self._held, *self._running_test()]
 
     def _round(self) -> None:
+        with self._claiming:
+            if not self.stop.is_set():
+                self._try_round()
+
+    def _try_round(self) -> None:
         try:
             self._collect_finished()
             self._claim(None)
