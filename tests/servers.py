@@ -39,7 +39,7 @@ from emailprofiles.wire import Endpoint, Security
 GOOD, EXPIRED, WRONG_NAME, UNTRUSTED, NO_PLAINTEXT = (f"127.0.0.{last}" for last in range(1, 6))
 """The addresses Dovecot answers at: each with its own certificate, the last without sign-in in the clear."""
 
-PACKAGES = {"dovecot": ("dovecot", "dovecot-imapd")}
+PACKAGES = {"dovecot": ("dovecot", "dovecot-imapd"), "chromium": ("chromium", "chromium")}
 
 
 def needs(server: str) -> None:
