@@ -17,18 +17,10 @@ from waitress.server import create_server
 from mailboxes.sync.worker import Engine
 from tests.servers import needs
 
+from .pictures import FLAGS
+
 # Playwright's synchronous interface runs an event loop in this thread, which Django takes for ours.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")

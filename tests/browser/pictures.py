@@ -1,0 +1,77 @@
+"""The README's pictures: `python -m tests.browser.pictures ADDRESS USER PASSWORD`, against a running demo."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+SCREENS = Path(__file__).parents[1] / "screens"
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+def take(page: Page, name: str) -> None:
+    page.screenshot(path=SCREENS / f"{name}.png")
+
+
+def sign_in(page: Page, user: str, password: str) -> None:
+    page.goto("/sign-in/")
+    page.fill("[name=username]", user)
+    page.fill("[name=password]", password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_load_state()
+
+
+def forward_mailbox(page: Page) -> None:
+    page.goto("/mailboxes/?view=forward")
+    page.get_by_role("link", name="Collection 1").first.click()
+
+
+def tour(page: Page) -> None:
+    page.goto("/mailboxes/")
+    take(page, "mailboxes")
+    page.goto("/mailboxes/new/")
+    page.fill("main [name=name]", "Collection 2")
+    page.fill("main [name=email_address]", "support@contoso.com")
+    page.get_by_role("button", name="Save", exact=True).click()
+    take(page, "new-forward-mailbox")
+    forward_mailbox(page)
+    page.get_by_role("button", name="Test & Enable").click()
+    page.wait_for_selector("#test-incoming .badge.is-ok", timeout=20_000)
+    page.locator("#test-incoming summary").click()
+    page.locator("#results").scroll_into_view_if_needed()
+    take(page, "test-and-enable")
+    page.goto("/messages/")
+    page.locator("main tbody a, main .table a").first.click()
+    take(page, "message")
+    page.goto("/quarantine/")
+    take(page, "quarantine")
+
+
+def main(address: str, user: str, password: str) -> None:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+        page = chromium.new_context(base_url=address, viewport=WIDE).new_page()
+        sign_in(page, user, password)
+        tour(page)
+        night = chromium.new_context(base_url=address, viewport=NARROW, color_scheme="dark").new_page()
+        sign_in(night, user, password)
+        forward_mailbox(night)
+        take(night, "narrow-by-night")
+        chromium.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
