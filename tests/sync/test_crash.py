@@ -48,11 +48,11 @@ PLACES = [
 ]
 
 
-def fill(office: Office) -> None:
+def fill(office: Office, letters: int = LETTERS) -> None:
     for name in PEOPLE:
         office.user(name)
     office.arrives(
-        *(letter(f"Number {n}", Delivered_To=f"{PEOPLE[n % 3]}@contoso.com") for n in range(LETTERS)),
+        *(letter(f"Number {n}", Delivered_To=f"{PEOPLE[n % 3]}@contoso.com") for n in range(letters)),
         letter("Nobody's", to="stranger@example.net"),
     )
     with office.dovecot.client(office.account, "INBOX") as someone_else:
@@ -82,14 +82,14 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def everything_is_exact(office: Office) -> None:
+def everything_is_exact(office: Office, letters: int = LETTERS) -> None:
     reached = office.delivered()
     wrong = {s: who for s, who in reached.items() if who != [PEOPLE[int(s.split()[1]) % 3].title()]}
     assert wrong == {}
-    assert len(reached) == Delivery.objects.count() == LETTERS
+    assert len(reached) == Delivery.objects.count() == letters
     states = sorted(Message.objects.exclude(state=MessageState.DELIVERED).values_list("subject", "state"))
     assert states == [("Nobody's", "quarantined"), ("Somebody else deletes this", "quarantined")]
-    assert Message.objects.count() == LETTERS + 2
+    assert Message.objects.count() == letters + 2
     left = {kept.raw.split(b"Subject: ")[1].split(b"\r\n")[0]: kept.flags for kept in office.on_server()}
     assert set(left) == {b"Nobody's", b"Somebody else deletes this"}
     assert "\\Deleted" in left[b"Somebody else deletes this"]
@@ -107,7 +107,7 @@ def test_stopped_at_one_step_the_next_run_completes_it(office: Office, place: st
 
 
 def test_random_kills_and_further_runs_leave_exact_counts(office: Office) -> None:
-    fill(office)
+    fill(office, 1000)
     seed = int(os.environ.get("CRASH_SEED", "20261123"))
     dice = random.Random(seed)
     sys.stdout.write(f"CRASH_SEED={seed}\n")
@@ -119,7 +119,7 @@ def test_random_kills_and_further_runs_leave_exact_counts(office: Office) -> Non
         office.forward.states.update(next_run_at=None)
     office.again()
     office.again()
-    everything_is_exact(office)
+    everything_is_exact(office, 1000)
 
 
 def test_a_lease_of_a_dead_process_costs_no_waiting(office: Office) -> None:
