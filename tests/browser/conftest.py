@@ -14,6 +14,7 @@ from django.core.servers.basehttp import get_internal_wsgi_application
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from waitress.server import create_server
 
+from mailboxes.management.commands.serve import answer
 from mailboxes.sync.worker import Engine
 from tests.servers import needs
 
@@ -35,14 +36,18 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def site(transactional_db: None) -> Iterator[str]:
     """Pages and engine, as `serve` runs them; yields the address."""
-    pages = create_server(get_internal_wsgi_application(), host="127.0.0.1", port=0, threads=8)
+    pages = create_server(get_internal_wsgi_application(), map={}, host="127.0.0.1", port=0, threads=8)
     engine = Engine(2)
-    for run in (pages.run, engine.run):
-        threading.Thread(target=run, daemon=True).start()
+    closing = threading.Event()
+    at_work = [
+        threading.Thread(target=run, daemon=True) for run in (lambda: answer(pages, closing), engine.run)
+    ]
+    for thread in at_work:
+        thread.start()
     yield f"http://127.0.0.1:{pages.effective_port}"
+    closing.set()
+    at_work[0].join(10)
     engine.shut_down()
-    pages.close()
-    pages.task_dispatcher.shutdown(timeout=5)
 
 
 @dataclass

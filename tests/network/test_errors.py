@@ -29,7 +29,10 @@ def tree(root: type[MailError]) -> list[type[MailError]]:
 
 
 RAISABLE = [
-    kind for kind in tree(MailError) if not kind.__name__.endswith("Error") or kind is errors.ProtocolError
+    kind
+    for kind in tree(MailError)
+    if kind.__module__ == errors.__name__
+    and (not kind.__name__.endswith("Error") or kind is errors.ProtocolError)
 ]
 
 

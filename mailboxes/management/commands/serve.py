@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.servers.basehttp import get_internal_wsgi_application
 from django.urls import reverse
+from waitress import wasyncore
 from waitress.server import create_server
 
 from mailboxes.models import SetupLink, User
@@ -60,7 +61,7 @@ class Command(BaseCommand):
     def _pages(self, host: str, port: int) -> Any:
         try:
             return create_server(
-                get_internal_wsgi_application(), host=host, port=port, threads=WEB_THREADS, ident=None
+                get_internal_wsgi_application(), map={}, host=host, port=port, threads=WEB_THREADS, ident=None
             )
         except OSError as error:
             raise CommandError(
@@ -70,7 +71,10 @@ class Command(BaseCommand):
     def _work(self, stop: threading.Event, pages: Any, options: dict[str, Any]) -> bool:
         """Until `stop`; then everything ends within seconds. False when a pass had to be left behind."""
         engine = Engine(options["threads"])
-        at_work = [threading.Thread(target=run, daemon=True) for run in (engine.run, pages.run)]
+        closing = threading.Event()
+        at_work = [
+            threading.Thread(target=run, daemon=True) for run in (engine.run, lambda: answer(pages, closing))
+        ]
         for thread in at_work:
             thread.start()
         host = options["host"] if ":" not in options["host"] else f"[{options['host']}]"
@@ -78,7 +82,18 @@ class Command(BaseCommand):
         self.stdout.flush()
         while not stop.wait(1) and at_work[0].is_alive():
             pass
+        closing.set()
+        at_work[1].join(5)
+        return engine.shut_down()
+
+
+def answer(pages: Any, closing: threading.Event) -> None:
+    """Serve the pages until `closing`, then close them: in this one thread, and after the last answer.
+
+    A socket that is closed while others still use its number may by then be a file of the database.
+    """
+    while not closing.is_set():
+        wasyncore.loop(timeout=0.5, map=pages._map, use_poll=True, count=1)
+    pages.task_dispatcher.shutdown(timeout=3)
+    if not pages.task_dispatcher.threads:
         pages.close()
-        finished = engine.shut_down()
-        pages.task_dispatcher.shutdown(timeout=2)
-        return finished
