@@ -3,7 +3,20 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, path
 
-from .views import alerts, frame, home, mailboxes, messages, people, profiles, quarantine, settings, signin
+from .views import (
+    alerts,
+    frame,
+    home,
+    mailbox_commands,
+    mailbox_list,
+    mailboxes,
+    messages,
+    people,
+    profiles,
+    quarantine,
+    settings,
+    signin,
+)
 
 urlpatterns: list[URLPattern] = [
     # Frame, sign-in, mailboxes.
@@ -13,19 +26,19 @@ urlpatterns: list[URLPattern] = [
     path("setup/<str:token>/", signin.setup, name="setup"),
     path("theme/", frame.set_theme, name="set-theme"),
     path("settings/", home.settings_home, name="settings-home"),
-    path("mailboxes/", mailboxes.mailbox_list, name="mailbox-list"),
+    path("mailboxes/", mailbox_list.mailbox_list, name="mailbox-list"),
     path("mailboxes/new/", mailboxes.new, name="mailbox-new"),
     path("mailboxes/new/methods/", mailboxes.new_methods, name="mailbox-new-methods"),
     path("mailboxes/owners/", mailboxes.owners, name="mailbox-owners"),
     path("mailboxes/<int:pk>/", mailboxes.edit, name="mailbox-edit"),
     path("mailboxes/<int:pk>/methods/", mailboxes.methods, name="mailbox-methods"),
-    path("mailboxes/<int:pk>/test/", mailboxes.test, name="mailbox-test"),
+    path("mailboxes/<int:pk>/test/", mailbox_commands.test, name="mailbox-test"),
     path("mailboxes/<int:pk>/results/", mailboxes.results, name="mailbox-results"),
-    path("mailboxes/<int:pk>/approve/", mailboxes.approve, name="mailbox-approve"),
-    path("mailboxes/<int:pk>/reject/", mailboxes.reject, name="mailbox-reject"),
-    path("mailboxes/<int:pk>/activate/", mailboxes.activate, name="mailbox-activate"),
-    path("mailboxes/<int:pk>/deactivate/", mailboxes.deactivate, name="mailbox-deactivate"),
-    path("mailboxes/<int:pk>/collect/", mailboxes.collect, name="mailbox-collect"),
+    path("mailboxes/<int:pk>/approve/", mailbox_commands.approve, name="mailbox-approve"),
+    path("mailboxes/<int:pk>/reject/", mailbox_commands.reject, name="mailbox-reject"),
+    path("mailboxes/<int:pk>/activate/", mailbox_commands.activate, name="mailbox-activate"),
+    path("mailboxes/<int:pk>/deactivate/", mailbox_commands.deactivate, name="mailbox-deactivate"),
+    path("mailboxes/<int:pk>/collect/", mailbox_commands.collect, name="mailbox-collect"),
     # People, settings, messages, quarantine, alerts.
     path("profiles/<int:pk>/confirm/", profiles.confirm, name="profile-confirm"),
     path("queues/", people.queue_list, name="queue-list"),

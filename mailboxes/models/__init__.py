@@ -4,12 +4,15 @@
 `office` (settings, alerts).
 """
 
+from .bulk import BulkCommand, BulkCommandItem
 from .choices import (
     ActMethod,
     AlertLevel,
     Approval,
+    Command,
     Direction,
     IncomingMethod,
+    ItemState,
     Kind,
     MessageState,
     OutgoingMethod,
@@ -20,7 +23,7 @@ from .mail import Attachment, Delivery, Message
 from .mailbox import Mailbox
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
 from .people import Queue, Regarding, User
-from .state import ConfigurationTest, EngineProcess, ServerCircuit, SyncState, TestStep
+from .state import ConfigurationTest, EngineProcess, ServerCircuit, Survey, SurveyShare, SyncState, TestStep
 
 __all__ = [
     "ActMethod",
@@ -28,12 +31,16 @@ __all__ = [
     "AlertLevel",
     "Approval",
     "Attachment",
+    "BulkCommand",
+    "BulkCommandItem",
+    "Command",
     "ConfigurationTest",
     "Delivery",
     "Direction",
     "EmailConfigurationSettings",
     "EngineProcess",
     "IncomingMethod",
+    "ItemState",
     "Kind",
     "Mailbox",
     "Message",
@@ -45,6 +52,8 @@ __all__ = [
     "ServerCircuit",
     "SetupLink",
     "StepState",
+    "Survey",
+    "SurveyShare",
     "SyncState",
     "TestStatus",
     "TestStep",

@@ -79,3 +79,23 @@ class Theme(TextChoices):
 class IncomingFilter(TextChoices):
     ALL = "all", "All messages"
     REPLIES = "replies", "Replies only"
+
+
+class Command(TextChoices):
+    """What can be asked for many mailboxes at once; the labels are those of the buttons."""
+
+    TEST = "test", "Test & Enable"
+    APPROVE = "approve", "Approve Email"
+    REJECT = "reject", "Reject Email"
+    DEFAULTS = "defaults", "Apply Default Email Settings"
+    ACTIVATE = "activate", "Activate"
+    DEACTIVATE = "deactivate", "Deactivate"
+    COLLECT = "collect", "Collect now"
+
+
+class ItemState(TextChoices):
+    WAITING = "waiting", "Waiting"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    REFUSED = "refused", "Refused"
+    STOPPED = "stopped", "Stopped"

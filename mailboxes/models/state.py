@@ -126,6 +126,7 @@ class ConfigurationTest(models.Model):
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="tests")
     requested_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     requested_at = models.DateTimeField(default=timezone.now)
+    enables = models.BooleanField("Enables what passes", default=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     lease_holder = models.CharField(max_length=200, blank=True)
@@ -177,6 +178,41 @@ class TestStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.direction}: {self.name} {self.state}"
+
+
+class Survey(models.Model):
+    """What a test found in the folder before anything is collected from it, and where it would go.
+
+    `messages` stand there, `wanted` of them are not older than *Process Email From*; the newest
+    `looked_at` of these were read and routed as the engine does, with nothing kept or marked.
+    """
+
+    test = models.OneToOneField(ConfigurationTest, models.CASCADE, related_name="survey")
+    folder = models.CharField(max_length=250)
+    messages = models.PositiveBigIntegerField()
+    oldest_at = models.DateTimeField(null=True, blank=True)
+    wanted_from = models.DateTimeField(null=True, blank=True)
+    wanted = models.PositiveBigIntegerField()
+    looked_at = models.PositiveIntegerField()
+    taken_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.messages} messages in {self.folder}"
+
+
+class SurveyShare(models.Model):
+    """How many of the messages looked at would go to one mailbox, or wait in quarantine for one reason."""
+
+    survey = models.ForeignKey(Survey, models.CASCADE, related_name="shares")
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, null=True, blank=True, related_name="+")
+    reason = models.CharField(max_length=40, blank=True)
+    messages = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ("-messages", "pk")
+
+    def __str__(self) -> str:
+        return f"{self.messages} to {self.mailbox or self.reason}"
 
 
 class EngineProcess(models.Model):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -40,6 +42,18 @@ LABELS = {
     Direction.OUTGOING: "Outgoing Email",
     Direction.ACT: "Appointments, Contacts, and Tasks",
 }
+
+
+def rows_of(mailboxes: QuerySet[Mailbox]) -> QuerySet[Mailbox]:
+    """With everything that a row or a page of a mailbox reads."""
+    return mailboxes.select_related(
+        "server_profile", "owner", "user", "queue", "approval_by", "changed_by"
+    ).prefetch_related("states")
+
+
+def mailbox_of(pk: int) -> Mailbox:
+    """One mailbox as its page reads it; raises Http404."""
+    return get_object_or_404(rows_of(Mailbox.objects.all()), pk=pk)
 
 
 @dataclass(frozen=True, slots=True)
