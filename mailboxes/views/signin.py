@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from axes.handlers.proxy import AxesProxyHandler
 from django.contrib.auth import login
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
@@ -13,6 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from ..forms.signin import FirstAdministratorForm, SignInForm
 from ..models import SetupLink, User
+from ..throttle import SignInThrottle, minutes_until
 
 
 class SignIn(LoginView):
@@ -28,6 +30,22 @@ class SignIn(LoginView):
         if not form.cleaned_data["remember"]:
             self.request.session.set_expiry(0)  # until the browser is closed
         return response
+
+
+def locked_out(
+    request: HttpRequest, response: HttpResponse, credentials: dict[str, Any] | None
+) -> HttpResponse:
+    """django-axes' answer to too many failures: the sign-in page, which says when to try again."""
+    throttle: SignInThrottle = AxesProxyHandler.get_implementation()
+    minutes = minutes_until(throttle.open_again_at(request, credentials))
+    context = {
+        "form": SignInForm(request, initial={"username": (credentials or {}).get("username", "")}),
+        "locked_minutes": minutes,
+        "next": request.POST.get("next", ""),
+    }
+    page = render(request, "registration/login.html", context, status=429)
+    page["Retry-After"] = str(minutes * 60)
+    return page
 
 
 @sensitive_post_parameters()

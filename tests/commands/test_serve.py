@@ -8,13 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
+from django.conf import LazySettings
+from django.core.signals import request_started
+
+from mailboxes.management.commands.serve import Command, answer
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +110,32 @@ def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
         assert process.wait(60) == 1
     assert f"Port {port}" in said.read_text()
     assert "Traceback" not in said.read_text()
+
+
+@pytest.mark.parametrize(("behind", "heard"), [(True, "198.51.100.7"), (False, None)])
+def test_what_a_proxy_says_reaches_the_pages_only_where_there_is_one(
+    transactional_db: None, settings: LazySettings, behind: bool, heard: str | None
+) -> None:
+    settings.BEHIND_PROXY = behind
+    seen: list[str | None] = []
+
+    def look(environ: dict[str, Any], **_: Any) -> None:
+        seen.append(environ.get("HTTP_X_FORWARDED_FOR"))
+
+    pages, closing = Command()._pages("127.0.0.1", 0), threading.Event()
+    at_work = threading.Thread(target=answer, args=(pages, closing))
+    at_work.start()
+    request_started.connect(look)
+    try:
+        address = f"http://127.0.0.1:{pages.effective_port}/sign-in/"
+        asked = urllib.request.Request(address, headers={"X-Forwarded-For": "198.51.100.7"})
+        with urllib.request.urlopen(asked, timeout=10) as page:
+            assert page.status == 200
+    finally:
+        request_started.disconnect(look)
+        closing.set()
+        at_work.join()
+    assert seen == [heard]
 
 
 def test_the_demo_is_an_office_at_work(tmp_path: Path) -> None:

@@ -61,7 +61,14 @@ class Command(BaseCommand):
     def _pages(self, host: str, port: int) -> Any:
         try:
             return create_server(
-                get_internal_wsgi_application(), map={}, host=host, port=port, threads=WEB_THREADS, ident=None
+                get_internal_wsgi_application(),
+                map={},
+                host=host,
+                port=port,
+                threads=WEB_THREADS,
+                ident=None,
+                # What a proxy says is dropped, unless one stands in front and is believed.
+                clear_untrusted_proxy_headers=not settings.BEHIND_PROXY,
             )
         except OSError as error:
             raise CommandError(
