@@ -133,6 +133,8 @@ AXES_LOCKOUT_CALLABLE = "mailboxes.views.signin.locked_out"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
 
 LANGUAGE_CODE = "en"
+# The languages that the product speaks; a person can choose no other.
+LANGUAGES = [("en", "English")]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")

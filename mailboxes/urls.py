@@ -11,7 +11,9 @@ from .views import (
     mailbox_list,
     mailboxes,
     messages,
+    my_mailbox,
     people,
+    preferences,
     profiles,
     quarantine,
     settings,
@@ -39,6 +41,10 @@ urlpatterns: list[URLPattern] = [
     path("mailboxes/<int:pk>/activate/", mailbox_commands.activate, name="mailbox-activate"),
     path("mailboxes/<int:pk>/deactivate/", mailbox_commands.deactivate, name="mailbox-deactivate"),
     path("mailboxes/<int:pk>/collect/", mailbox_commands.collect, name="mailbox-collect"),
+    # What everyone has: the own mailbox, preferences.
+    path("my-mailbox/", my_mailbox.my_mailbox, name="my-mailbox"),
+    path("my-mailbox/results/", my_mailbox.results, name="my-mailbox-results"),
+    path("me/", preferences.preferences, name="me"),
     # People, settings, messages, quarantine, alerts.
     path("profiles/<int:pk>/confirm/", profiles.confirm, name="profile-confirm"),
     path("queues/", people.queue_list, name="queue-list"),

@@ -9,10 +9,11 @@ from django import forms
 from django.db.models import Q
 from django.urls import reverse_lazy
 
-from emailprofiles.forms import Choice, Password, PersonField, RecordForm, YesNo
-from emailprofiles.models import AuthenticateUsing, EmailServerProfile
+from emailprofiles.forms import Choice, PersonField, YesNo
+from emailprofiles.models import EmailServerProfile
 
 from ..models import ActMethod, IncomingMethod, Kind, Mailbox, OutgoingMethod
+from .credentials import CredentialsForm
 
 # Suggestions follow what is typed; without script the first ones are there all the same.
 _SUGGEST = {
@@ -39,7 +40,6 @@ HINTS: dict[str, dict[Kind | None, str]] = {
         None: "Choose Yes if the email server profile has Authenticate Using set to Credentials Specified "
         "by a User or Queue."
     },
-    "username": {None: "What the server expects at sign-in. Often the full email address."},
     "incoming_method": {
         Kind.FORWARD: "A forward mailbox is read by server-side synchronization or not at all.",
         None: "With Forward Mailbox, copies that a forward mailbox collects find their way by this address. "
@@ -57,22 +57,12 @@ HINTS: dict[str, dict[Kind | None, str]] = {
     },
 }
 
-_SIGN_IN_SAYS = {
-    AuthenticateUsing.MAILBOX: "{} wants each mailbox to sign in for itself",
-    AuthenticateUsing.PROFILE: "{} signs in with its own account: credentials here are kept, but not used",
-    AuthenticateUsing.ANONYMOUS: "{} sends without a sign-in: credentials here are kept, but not used",
-}
 
-
-class MailboxForm(RecordForm):
+class MailboxForm(CredentialsForm):
     """Fields are named as in the model. What a kind can never choose is shown locked, and refused if sent."""
-
-    secrets = ("password",)
 
     owner = PersonField(label="Owner", attrs=_SUGGEST)
     delete_emails_after_processing = YesNo(label="Delete Emails After Processing", required=False)
-    allow_credentials = YesNo(label="Allow to Use Credentials for Email Processing", required=False)
-    password = Password(label="Password")
 
     class Meta:
         model = Mailbox
@@ -98,7 +88,6 @@ class MailboxForm(RecordForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kind = self.instance.kind
-        self.has_stored_password = bool(self.instance.password)
         if self.kind != Kind.FORWARD:
             del self.fields["owner"]
         for name in ("incoming_method", "outgoing_method", "act_method"):
@@ -127,33 +116,11 @@ class MailboxForm(RecordForm):
         for name, by_kind in HINTS.items():
             if name in self.fields:
                 self.fields[name].help_text = by_kind.get(self.kind, by_kind.get(None, ""))
-        stored = "Needed again when the user name or the server profile changes."
-        again = "Type it again: passwords are not kept while a form has errors."
-        says = stored if self.has_stored_password else again if self.is_bound else ""
-        self.fields["password"].help_text = f"Stored encrypted; it cannot be shown again. {says}".strip()
 
     def _dress(self) -> None:
-        self.fields["username"].widget.attrs |= {
-            "autocomplete": "off",
-            "autocapitalize": "none",
-            "spellcheck": "false",
-        }
         self.fields["email_address"].widget.attrs["autocomplete"] = "off"
         if self.kind == Kind.FORWARD:
             self.fields["email_address"].widget.attrs["placeholder"] = "forwardmailbox@contoso.com"
-        if self.has_stored_password:
-            self.fields["password"].widget.attrs["placeholder"] = "stored — leave empty to keep"
-
-    def save(self, commit: bool = True) -> Mailbox:
-        """Write what the page asks for, and no column that somebody else may have changed meanwhile."""
-        box: Mailbox = self.instance
-        if box.pk is None:
-            box.save()
-        else:
-            asked = [name for name in self._meta.fields or () if name in self.fields]
-            typed = [name for name in self.secrets if self.cleaned_data.get(name)]
-            box.save(update_fields=[*asked, *typed, "changed_by"])
-        return box
 
     @cached_property
     def profile(self) -> EmailServerProfile | None:
@@ -162,40 +129,10 @@ class MailboxForm(RecordForm):
         known: Any = self.fields["server_profile"]
         return known.queryset.filter(pk=chosen).first() if str(chosen or "").isdecimal() else None
 
-    def typed(self, name: str) -> str:
-        """What stands in a field of the page now."""
-        return str(self[name].value())
-
-    @property
-    def credentials_say(self) -> str:
-        """What the chosen profile makes of the credentials."""
-        profile = self.profile
-        if profile is None:
-            return "a server profile says whether they are needed"
-        return _SIGN_IN_SAYS[AuthenticateUsing(profile.authenticate_using)].format(profile.name)
-
     @property
     def needs_a_forward_mailbox(self) -> bool:
         """Whether incoming mail is to come by way of a forward mailbox."""
         return self.typed("incoming_method") == IncomingMethod.FORWARD
-
-    @property
-    def credentials_missing(self) -> str:
-        """The sentence for credentials that the profile asks for and the page does not give."""
-        profile = self.profile
-        if profile is None or profile.authenticate_using != AuthenticateUsing.MAILBOX:
-            return ""
-        uses = IncomingMethod.SERVER_SIDE in (
-            self.typed("incoming_method"),
-            self.typed("outgoing_method"),
-            self.typed("act_method"),
-        )
-        if not uses or self.typed("allow_credentials") == "True":
-            return ""
-        return (
-            f"{profile.name} asks for this mailbox’s own user name and password, and there are none: choose "
-            "Yes and type them. Until then nothing is tested or run here."
-        )
 
 
 def closed_methods(kind: Kind, profile: EmailServerProfile | None) -> dict[str, dict[str, str]]:

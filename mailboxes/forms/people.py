@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
@@ -13,10 +12,7 @@ from emailprofiles.forms import Exact, Password, PersonField, RecordForm, YesNo,
 
 from .. import roles
 from ..models import EmailConfigurationSettings, Queue, User
-
-
-def _zones() -> list[tuple[str, str]]:
-    return [(zone, zone) for zone in sorted(available_timezones())]
+from .preferences import TimeZoneField
 
 
 class UserForm(RecordForm):
@@ -30,9 +26,7 @@ class UserForm(RecordForm):
         "own mail.",
     )
     is_active = YesNo(label="Active", initial=True, help_text="With No, this person cannot sign in here.")
-    time_zone = forms.ChoiceField(
-        label="Time zone", choices=_zones, help_text="In which times are shown to this person."
-    )
+    time_zone = TimeZoneField(help_text="In which times are shown to this person.")
     new_password = Password(label="Sign-in password")
 
     class Meta:

@@ -20,9 +20,9 @@ from .choices import (
     TestStatus,
 )
 from .mail import Attachment, Delivery, Message
-from .mailbox import Mailbox
+from .mailbox import Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
-from .people import Queue, Regarding, User
+from .people import Queue, Regarding, User, time_zones
 from .state import ConfigurationTest, EngineProcess, ServerCircuit, Survey, SurveyShare, SyncState, TestStep
 
 __all__ = [
@@ -58,4 +58,6 @@ __all__ = [
     "TestStatus",
     "TestStep",
     "User",
+    "account_reader",
+    "time_zones",
 ]

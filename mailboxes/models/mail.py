@@ -100,8 +100,7 @@ class Deliveries(models.QuerySet["Delivery"]):
         """Administrators see every delivery, everyone else those to them or to a queue of theirs."""
         if user.has_perm(roles.ADMINISTER):
             return self
-        own = Mailbox.objects.filter(Q(user=user) | Q(queue__owner=user) | Q(queue__members=user))
-        return self.filter(mailbox__in=own.values("pk"))
+        return self.filter(mailbox__in=Mailbox.objects.own(user).order_by().values("pk"))
 
 
 class Attachment(models.Model):

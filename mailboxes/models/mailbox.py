@@ -131,6 +131,13 @@ ROW_RULES = [
 ]
 
 
+class Mailboxes(models.QuerySet["Mailbox"]):
+    def own(self, user: User) -> Mailboxes:
+        """The user's own mailbox, and those of queues that the user owns or is a member of."""
+        queues = Queue.objects.filter(Q(owner=user) | Q(pk__in=user.queues.order_by().values("pk")))
+        return self.filter(Q(user=user) | Q(queue__in=queues.order_by().values("pk")))
+
+
 class Mailbox(models.Model):
     """How the mail of one address is synchronized. Three kinds: user, queue, forward."""
 
@@ -185,6 +192,8 @@ class Mailbox(models.Model):
     changed_by = models.ForeignKey(
         User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+
+    objects = Mailboxes.as_manager()
 
     class Meta:
         ordering = ("name",)
@@ -456,9 +465,22 @@ def _credentials_typed_again(mailbox: Mailbox) -> dict[str, str]:
 
 def _server_mailbox_is_free(mailbox: Mailbox) -> dict[str, str]:
     """Two active mailboxes never open the same folder of the same account."""
+    holder, profile = account_reader(mailbox), mailbox.server_profile
+    if holder is None or profile is None:
+        return {}
+    field = "username" if profile.authenticate_using == AuthenticateUsing.MAILBOX else "email_address"
+    return {
+        field: f"The mailbox {holder.name} already reads {profile.incoming_folder} of "
+        f"{effective_account(mailbox)} on {profile.incoming_host}. Two mailboxes cannot collect from the same "
+        "place."
+    }
+
+
+def account_reader(mailbox: Mailbox) -> Mailbox | None:
+    """The other active mailbox that already reads the folder and account which this one would read."""
     profile = mailbox.server_profile
     if not mailbox.is_active or profile is None or mailbox.incoming_method != IncomingMethod.SERVER_SIDE:
-        return {}
+        return None
     account = effective_account(mailbox)
     others = Mailbox.objects.filter(
         Q(
@@ -471,14 +493,7 @@ def _server_mailbox_is_free(mailbox: Mailbox) -> dict[str, str]:
         incoming_method=IncomingMethod.SERVER_SIDE,
         **same_place(profile, "server_profile__"),
     ).exclude(pk=mailbox.pk)
-    holder = others.first() if account else None
-    if holder is None:
-        return {}
-    field = "username" if profile.authenticate_using == AuthenticateUsing.MAILBOX else "email_address"
-    return {
-        field: f"The mailbox {holder.name} already reads {profile.incoming_folder} of {account} on "
-        f"{profile.incoming_host}. Two mailboxes cannot collect from the same place."
-    }
+    return others.first() if account else None
 
 
 def effective_account(mailbox: Mailbox) -> str:

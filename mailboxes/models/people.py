@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, cast
+from zoneinfo import available_timezones
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -16,6 +19,16 @@ from emailprofiles.models import changed, written
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
 
+NOT_YET_REPLIES = (
+    "Replies can be told apart only when answers are sent from here, which this version does not do."
+)
+
+
+@cache
+def time_zones() -> tuple[str, ...]:
+    """The names of all time zones, in order."""
+    return tuple(sorted(available_timezones()))
+
 
 class Regarding(models.Model):
     """What users and queues have in common: an address that is also their mailbox's.
@@ -26,6 +39,7 @@ class Regarding(models.Model):
 
     address_field: str
     kind: Kind
+    incoming_filter: str
 
     class Meta:
         abstract = True
@@ -50,10 +64,16 @@ class Regarding(models.Model):
     def clean(self) -> None:
         """The rules across rows; raises ValidationError by field."""
         super().clean()
-        if sentence := self._address_in_use():
-            raise ValidationError({self.address_field: sentence})
-        if sentence := self._is_needed():
-            raise ValidationError({"is_active": sentence})
+        broken = {field: sentence for field, sentence in self._rules() if sentence}
+        if broken:
+            raise ValidationError(broken)
+
+    def _rules(self) -> Iterable[tuple[str, str]]:
+        """Field and sentence of each rule across rows; the sentence is "" where the rule is kept."""
+        yield self.address_field, self._address_in_use()
+        yield "is_active", self._is_needed()
+        replies = self.incoming_filter == IncomingFilter.REPLIES
+        yield "incoming_filter", f"Choose All messages. {NOT_YET_REPLIES}" if replies else ""
 
     def _is_needed(self) -> str:
         """Why it cannot be deactivated; "" when it can, or is active."""
@@ -153,6 +173,14 @@ class User(Regarding, AbstractUser):
     def clean(self) -> None:
         AbstractUser.clean(self)
         Regarding.clean(self)
+
+    def _rules(self) -> Iterable[tuple[str, str]]:
+        yield from super()._rules()
+        known = self.time_zone in time_zones()
+        yield "time_zone", "" if known else "Type the name of a time zone, such as Europe/Berlin."
+        spoken = dict(settings.LANGUAGES)
+        languages = ", ".join(f"{name} ({code})" for code, name in spoken.items())
+        yield "language", "" if self.language in spoken else f"Choose one of: {languages}."
 
     def _is_needed(self) -> str:
         if self.is_active or not self.pk:

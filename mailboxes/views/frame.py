@@ -9,30 +9,37 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from django.db.models import QuerySet
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from .. import roles
 from ..access import person, signed_in
-from ..models import Alert, EngineProcess, Message, MessageState
+from ..models import Alert, EngineProcess, Mailbox, Message, MessageState
 from ..models.choices import Theme
 
 
 class PersonMiddleware:
-    """Times are shown in the viewer's own zone."""
+    """Times are shown in the viewer's own zone, sentences in their language."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with timezone.override(_zone_of(request.user)):
+        with timezone.override(_zone_of(request.user)), translation.override(_language_of(request.user)):
             return self.get_response(request)
+
+
+def _language_of(user: Any) -> str:
+    """A language that a later version dropped is no reason to show no page."""
+    chosen: str = getattr(user, "language", "")
+    return chosen if chosen in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
 
 
 def _zone_of(user: Any) -> ZoneInfo | None:
@@ -92,6 +99,11 @@ class Frame:
         return "" if chosen == Theme.AUTO else chosen
 
     @property
+    def language(self) -> str:
+        """The language of the sentences, for screen readers."""
+        return translation.get_language() or settings.LANGUAGE_CODE
+
+    @property
     def section(self) -> str:
         match = self.request.resolver_match
         name = match.url_name if match else None
@@ -114,8 +126,19 @@ class Frame:
         return _capped(Alert.objects.filter(resolved_at=None))
 
     @cached_property
+    def own_alerts(self) -> str | None:
+        """How many alerts of the own mailbox are open; None for somebody without a mailbox."""
+        mailboxes = Mailbox.objects.filter(user=self.user.pk)
+        opened = mailboxes.annotate(opened=Count("alerts", filter=Q(alerts__resolved_at=None)))
+        counts = list(opened.values_list("opened", flat=True))
+        return str(counts[0] or "") if counts else None
+
+    @cached_property
     def work(self) -> list[Entry]:
         entries = [Entry("message", "Messages", "message", reverse("message-list"))]
+        if self.own_alerts is not None:
+            address, alerts = reverse("my-mailbox"), self.own_alerts
+            entries = [Entry("my", "My mailbox", "mailbox", address, alerts, urgent=True), *entries]
         if self.sees_alerts:
             waiting = _capped(Message.objects.filter(state=MessageState.QUARANTINED))
             entries += [

@@ -29,11 +29,16 @@ def test(request: HttpRequest, pk: int) -> HttpResponse:
 
 def ask_for_test(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
     """Request a test, and show its ladder."""
+    request_test(request, mailbox)
+    return redirect(reverse("mailbox-edit", args=[mailbox.pk]) + "#results")
+
+
+def request_test(request: HttpRequest, mailbox: Mailbox) -> None:
+    """Request a test, or say that there is nothing to test."""
     if any(plan(mailbox, direction) for direction in Direction.values):
         ConfigurationTest.request(mailbox, person(request))
     else:
         messages.warning(request, "Nothing to test: no direction is Forward Mailbox or server-side here.")
-    return redirect(reverse("mailbox-edit", args=[mailbox.pk]) + "#results")
 
 
 @require_POST

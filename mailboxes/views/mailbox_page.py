@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,9 +13,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 
+from .. import roles
 from ..configtest import Ladder, Rung, ladders
-from ..models import Approval, Direction, IncomingMethod, Kind, Mailbox, Message, MessageState, User
+from ..models import Approval, Delivery, Direction, IncomingMethod, Kind, Mailbox, Message, MessageState, User
 from ..standing import Office, Precondition, Standing, preconditions, standing
+from .frame import engine_silence
 
 # The words of Configuration Test Results, and what is shown beside them.
 RESULTS = {
@@ -56,6 +59,25 @@ def mailbox_of(pk: int) -> Mailbox:
     return get_object_or_404(rows_of(Mailbox.objects.all()), pk=pk)
 
 
+def results_page(mailbox: Mailbox, office: Office) -> dict[str, Any]:
+    """The part of a mailbox's page that a running test changes, for `_mailbox_results.html`.
+
+    `page_address` and `results_address` say where the page is, and where this part of it is fetched again.
+    """
+    return {
+        "page_address": reverse("mailbox-edit", args=[mailbox.pk]),
+        "results_address": reverse("mailbox-results", args=[mailbox.pk]),
+        "mailbox": mailbox,
+        "office": office,
+        "label": label_of(mailbox, office),
+        "checks": checks_of(mailbox, office),
+        "results": results_of(mailbox, office),
+        "is_testing": mailbox.pk in office.open_tests,
+        "tested_on": mailbox.mailbox_test_completed_on,
+        "engine_silence": "" if office.engine_alive else engine_silence(office.engine_seen_at),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One cell of the record's label."""
@@ -87,7 +109,7 @@ def approval_of(mailbox: Mailbox) -> Standing:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One precondition as shown, with the place on the page or elsewhere where it can be met."""
+    """One precondition as shown, with the place where it can be met, or a word on who meets it."""
 
     need: Precondition
     css: str
@@ -106,21 +128,28 @@ class Checks:
     checks: list[Check]
 
 
-def checks_of(mailbox: Mailbox, office: Office) -> list[Checks]:
+# For the name of an unmet precondition: where it can be met, and the words of that link.
+Places = dict[str, tuple[str, str]]
+
+
+def checks_of(
+    mailbox: Mailbox, office: Office, places: Callable[[Mailbox, str], Places] | None = None
+) -> list[Checks]:
     """One list for each direction that somebody wants to run here; those that are stopped come first."""
+    where = places or places_of
     wanted = (IncomingMethod.SERVER_SIDE, IncomingMethod.FORWARD)
     lists = [
-        _checks(mailbox, direction, office)
+        _checks(mailbox, direction, office, where(mailbox, direction))
         for direction in Direction.values
         if mailbox.method(direction) in wanted
     ]
     return sorted(lists, key=lambda listed: all(check.need.met for check in listed.checks))
 
 
-def _checks(mailbox: Mailbox, direction: str, office: Office) -> Checks:
+def _checks(mailbox: Mailbox, direction: str, office: Office, places: Places) -> Checks:
     needs = preconditions(mailbox, direction, office)
     unmet = sum(not need.met for need in needs)
-    checks = [_check(mailbox, direction, need) for need in sorted(needs, key=lambda need: need.met)]
+    checks = [_check(need, places) for need in sorted(needs, key=lambda need: need.met)]
     name = LABELS[Direction(direction)].replace("Email", "email")
     if not unmet:
         return Checks(
@@ -135,10 +164,17 @@ def _in_prose(name: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def _check(mailbox: Mailbox, direction: str, need: Precondition) -> Check:
+def _check(need: Precondition, places: Places) -> Check:
     if need.met:
         return Check(need, "is-ok", "ok")
-    places = {
+    we_handle_it = need.name in ("not postponed", "circuit closed")
+    css, icon = ("is-wait", "clock") if we_handle_it else ("is-bad", "bad")
+    return Check(need, css, icon, *places.get(need.name, ("", "")))
+
+
+def places_of(mailbox: Mailbox, direction: str) -> Places:
+    """Where an administrator meets what is unmet."""
+    return {
         "method is server-side": (f"#id_{direction}_method", "Change the method"),
         "profile chosen and active": ("#id_server_profile", "Choose a profile"),
         "credentials present": ("#id_allow_credentials", "Type them"),
@@ -146,9 +182,6 @@ def _check(mailbox: Mailbox, direction: str, need: Precondition) -> Check:
         "test passed": (f"#test-{direction}", "Show the test"),
         "forward mailbox runs": (f"{reverse('mailbox-list')}?view=forward", "Show forward mailboxes"),
     }
-    we_handle_it = need.name in ("not postponed", "circuit closed")
-    css, icon = ("is-wait", "clock") if we_handle_it else ("is-bad", "bad")
-    return Check(need, css, icon, *places.get(need.name, ("", "")))
 
 
 def _profile_page(mailbox: Mailbox) -> str:
@@ -230,22 +263,23 @@ def activity_of(mailbox: Mailbox, viewer: User) -> list[Fact]:
                 "Next cycle", _moment(state.next_run_at) or ("as soon as it can" if state.enabled else "none")
             ),
         ]
-    facts += _collected(mailbox)
+    facts += _collected(mailbox, viewer)
     if mailbox.kind != Kind.FORWARD:
-        visible: Any = Message.objects.visible_to(viewer).filter(deliveries__mailbox=mailbox)
-        facts.append(Fact("Delivered here", str(visible.count()), _messages(mailbox)))
+        delivered = Delivery.objects.filter(mailbox=mailbox).order_by().count()
+        facts.append(Fact("Delivered here", str(delivered), _messages(mailbox)))
     return facts
 
 
-def _collected(mailbox: Mailbox) -> list[Fact]:
+def _collected(mailbox: Mailbox, viewer: User) -> list[Fact]:
     if mailbox.incoming_method == IncomingMethod.FORWARD:
         return []
     since = timezone.now() - timedelta(hours=24)
     collected = Message.objects.filter(mailbox=mailbox).order_by()
     waiting = collected.filter(state=MessageState.QUARANTINED).count()
+    quarantine = f"{reverse('quarantine')}?mailbox={mailbox.pk}"
     return [
         Fact("Collected in 24 h", str(collected.filter(collected_at__gt=since).count()), _messages(mailbox)),
-        Fact("Quarantine", str(waiting), f"{reverse('quarantine')}?mailbox={mailbox.pk}" if waiting else ""),
+        Fact("Quarantine", str(waiting), quarantine if waiting and viewer.has_perm(roles.SEE_ALERTS) else ""),
     ]
 
 

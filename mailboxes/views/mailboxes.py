@@ -19,9 +19,8 @@ from ..forms.mailbox import MailboxForm
 from ..models import Alert, Direction, IncomingMethod, Mailbox
 from ..roles import ADMINISTER, APPROVE, SEE_ALERTS, SEE_MAILBOXES
 from ..standing import Office, first_unmet
-from .frame import engine_silence
 from .mailbox_commands import ask_for_test
-from .mailbox_page import activity_of, checks_of, label_of, mailbox_of, results_of
+from .mailbox_page import activity_of, mailbox_of, results_page
 
 SUGGESTED = 20
 
@@ -82,26 +81,12 @@ def _after_save(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
 def _page(request: HttpRequest, mailbox: Mailbox) -> dict[str, Any]:
     """Everything around the form of one mailbox."""
     office = Office.read()
-    return _results(mailbox, office) | {
+    return results_page(mailbox, office) | {
         "activity": activity_of(mailbox, person(request)),
         "alerts": _open_alerts(mailbox) if request.user.has_perm(SEE_ALERTS) else [],
         "may_approve": request.user.has_perm(APPROVE),
         "may_collect": first_unmet(mailbox, Direction.INCOMING, office) is None
         and mailbox.incoming_method == IncomingMethod.SERVER_SIDE,
-    }
-
-
-def _results(mailbox: Mailbox, office: Office) -> dict[str, Any]:
-    """The part of the page that a running test changes."""
-    return {
-        "mailbox": mailbox,
-        "office": office,
-        "label": label_of(mailbox, office),
-        "checks": checks_of(mailbox, office),
-        "results": results_of(mailbox, office),
-        "is_testing": mailbox.pk in office.open_tests,
-        "tested_on": mailbox.mailbox_test_completed_on,
-        "engine_silence": "" if office.engine_alive else engine_silence(office.engine_seen_at),
     }
 
 
@@ -146,6 +131,6 @@ def _methods(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
 def results(request: HttpRequest, pk: int) -> HttpResponse:
     """The test results as they are now; polled while a test is open."""
     mailbox = mailbox_of(pk)
-    context = _results(mailbox, Office.read())
+    context = results_page(mailbox, Office.read())
     context |= {"may_administer": request.user.has_perm(ADMINISTER), "oob": True}
     return render(request, "mailboxes/_mailbox_results.html", context)

@@ -21,7 +21,7 @@ from emailprofiles.wire import Disposal
 
 from .. import mime, roles, safehtml
 from ..access import person
-from ..models import Attachment, Delivery, Mailbox, Message, MessageState
+from ..models import Attachment, Delivery, Mailbox, Message, MessageState, User
 from ..models.mail import Messages
 
 PAGE = 50
@@ -114,7 +114,7 @@ def searched(messages: QuerySet[Message], words: str) -> QuerySet[Message]:
 def message_list(request: HttpRequest) -> HttpResponse:
     """Newest first; what a person may not see does not exist for them."""
     user, asked = person(request), request.GET.get("mailbox", "").replace("\x00", "").strip()
-    mailbox = _mailbox(asked)
+    mailbox = _mailbox(user, asked)
     messages = _rows(request)
     if state := request.GET.get("state", ""):
         messages = messages.filter(state=state)
@@ -145,11 +145,15 @@ def _deliveries(request: HttpRequest) -> Prefetch[str, QuerySet[Delivery], str]:
     return Prefetch("deliveries", deliveries.select_related("mailbox", "delivered_by"), to_attr="reached")
 
 
-def _mailbox(asked: str) -> Mailbox | None:
-    """The mailbox of a number in an address, or of what was typed: an address or a name."""
+def _mailbox(user: User, asked: str) -> Mailbox | None:
+    """The mailbox of a number in an address, or of what was typed: an address or a name.
+
+    Who may not see mailboxes asks for the own one and those of own queues; no other one exists for them.
+    """
+    known = Mailbox.objects.all() if user.has_perm(roles.SEE_MAILBOXES) else Mailbox.objects.own(user)
     if asked.isdecimal():
-        return Mailbox.objects.filter(pk=int(asked[:18])).first()
-    named = Mailbox.objects.filter(Q(email_address__iexact=asked) | Q(name__iexact=asked))
+        return known.filter(pk=int(asked[:18])).first()
+    named = known.filter(Q(email_address__iexact=asked) | Q(name__iexact=asked))
     return named.order_by("-is_active", "pk").first() if asked else None
 
 
