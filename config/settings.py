@@ -102,6 +102,11 @@ TEMPLATES = [
     },
 ]
 
+# The history of changes keeps values as JSON, and of a secret only that it changed.
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_MASK_CALLABLE = "emailprofiles.history.masked"
+AUDITLOG_CID_HEADER = None  # nothing that a stranger sends becomes part of an entry
+
 AUTH_USER_MODEL = "mailboxes.User"
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from . import history
 from .models import EmailServerProfile
 
 
@@ -19,8 +20,14 @@ def make_default(profile: EmailServerProfile | None) -> None:
         )
         chosen = profile.pk if profile else None
         former = [pk for pk, is_default in rows if is_default and pk != chosen]
-        EmailServerProfile.objects.filter(pk__in=former).update(is_default=False)
+        _flag(former, is_default=False)
         if profile is not None:
             profile.is_default = True
             profile.validate_constraints()
-            EmailServerProfile.objects.filter(pk=profile.pk).update(is_default=True)
+            _flag([pk for pk, is_default in rows if pk == chosen and not is_default], is_default=True)
+
+
+def _flag(keys: list[int], *, is_default: bool) -> None:
+    profiles = EmailServerProfile.objects.filter(pk__in=keys)
+    history.note_for_all(profiles.only("name"), is_default=(not is_default, is_default))
+    profiles.update(is_default=is_default)

@@ -15,6 +15,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from . import history
 from .fields import EncryptedField
 from .rules import FieldRule, one_of
 from .transports import TRANSPORTS
@@ -457,6 +458,27 @@ def _accounts_read(profile: EmailServerProfile) -> list[str]:
     else:
         accounts = readers.filter(allow_credentials=True).values_list("username", flat=True)
     return [account.lower() for account in accounts]
+
+
+history.watch(
+    EmailServerProfile,
+    noise=("connection_version", "location_version", "secret_id", "created_at", "changed_at"),
+    secrets=("password", "outgoing_password"),
+    labels={
+        "incoming_host": "Incoming Server Location",
+        "incoming_security": "Incoming Security",
+        "incoming_port": "Incoming Port",
+        "outgoing_host": "Outgoing Server Location",
+        "outgoing_security": "Outgoing Security",
+        "outgoing_port": "Outgoing Port",
+        "incoming_folder": "Folder to Read",
+        "min_polling_interval_minutes": "Minimum Polling Interval in Minutes",
+        "messages_per_cycle": "Messages per Cycle",
+        "max_concurrent_connections": "Maximum Concurrent Connections",
+        "timeout_seconds": "Timeout in Seconds",
+        "credentials_confirmed": "Stored credentials",
+    },
+)
 
 
 CROSS_ROW_RULES = (

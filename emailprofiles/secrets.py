@@ -63,6 +63,17 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._sealed or self._clear)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same ciphertext of the same row, or were typed alike; nothing is opened."""
+        return isinstance(other, Secret) and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    @property
+    def _parts(self) -> tuple[str, str | None, str]:
+        return self._clear, self._sealed, self._additional
+
     def __repr__(self) -> str:
         return "***"
 

@@ -7,6 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from emailprofiles import history
 from emailprofiles.models import AuthenticateUsing, EmailServerProfile
 
 from .models import Approval, Direction, EmailConfigurationSettings, Mailbox, SyncState, User
@@ -77,4 +78,9 @@ def confirm_credentials(profile: EmailServerProfile, by: User) -> int:
         now = EmailServerProfile.objects.select_for_update().get(pk=profile.pk)
         if now.location_version != profile.location_version:
             raise ValidationError("The server location changed meanwhile: look at it and confirm again.")
+        mailboxes = list(_unconfirmed(now).only("name"))
+        servers = ", ".join(dict.fromkeys(filter(None, (now.incoming_host, now.outgoing_host))))
+        if mailboxes:
+            history.note(now, credentials_confirmed=(len(mailboxes), servers))
+            history.note_for_all(mailboxes, credentials_confirmed=(1, servers))
         return _unconfirmed(now).update(credentials_location_version=now.location_version)

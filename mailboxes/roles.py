@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import TextChoices
 
+from emailprofiles import history
+
 ADMINISTER = "mailboxes.administer_email"
 APPROVE = "mailboxes.approve_email_address"
 SEE_MAILBOXES = "mailboxes.view_mailbox"
@@ -79,6 +81,9 @@ def set_role(user: Any, role: Role) -> None:
     """
     if role != Role.ADMINISTRATOR and is_last_administrator(user):
         raise ValidationError({"role": f"{user} {LAST_ADMINISTRATOR}"})
+    before = role_of(user)
     user.groups.remove(*Group.objects.filter(name__in=[name for name, _ in GROUPS.values()]))
     if role in GROUPS:
         user.groups.add(Group.objects.get(name=GROUPS[role][0]))
+    if (after := role_of(user)) != before:
+        history.note(user, role=(before, after))

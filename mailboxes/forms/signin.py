@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from emailprofiles.forms import Password, RecordForm
+from emailprofiles.history import acting
 
 from ..models import SetupLink, User
 from ..roles import Role, set_role
@@ -76,7 +77,7 @@ class FirstAdministratorForm(RecordForm):
 
     def make(self, token: str) -> User | None:
         """Redeem the link and store the administrator; None when somebody else was faster."""
-        with transaction.atomic():
+        with transaction.atomic(), acting(way="the setup link"):
             link = SetupLink.redeemable(token)
             # The link is taken by deleting it: of two who try at once, one deletes a row.
             if link is None or not SetupLink.objects.filter(pk=link.pk).delete()[0]:

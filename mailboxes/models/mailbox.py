@@ -11,6 +11,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from emailprofiles import history
 from emailprofiles.fields import EncryptedField
 from emailprofiles.models import AuthenticateUsing, EmailServerProfile, changed, same_place, written
 from emailprofiles.rules import FieldRule, one_of
@@ -370,6 +371,25 @@ class Mailbox(models.Model):
             setattr(self, name, value)
         setattr(self, regarding.kind, regarding)
         self.save(update_fields=[name.removesuffix("_id") for name in differing])
+
+
+history.watch(
+    Mailbox,
+    noise=(
+        "user",
+        "queue",
+        "credentials_location_version",
+        "connection_version",
+        "secret_id",
+        "approval_by",
+        "approval_at",
+        "created_at",
+        "changed_at",
+        "changed_by",
+    ),
+    secrets=("password",),
+    labels={"credentials_confirmed": "Stored credentials"},
+)
 
 
 def address_holder(

@@ -10,6 +10,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from emailprofiles import history
 from emailprofiles.models import EmailServerProfile
 from emailprofiles.rules import FieldRule, one_of
 
@@ -69,7 +70,7 @@ class EmailConfigurationSettings(models.Model):
             with transaction.atomic():
                 record, made = cls.objects.get_or_create(pk=1)
                 if made:
-                    RoutingHeader.replace(ROUTING_HEADERS)
+                    RoutingHeader.put(ROUTING_HEADERS)
         return record
 
     @classmethod
@@ -121,6 +122,9 @@ def _clip(method: str, kind: str, able: bool) -> str:
     return method
 
 
+history.watch(EmailConfigurationSettings, labels={"routing_headers": "Routing headers"})
+
+
 class RoutingHeader(models.Model):
     """A header in which servers name the mailbox a forwarded copy came from; the first one counts most."""
 
@@ -148,12 +152,22 @@ class RoutingHeader(models.Model):
 
     @classmethod
     def replace(cls, names: tuple[str, ...] | list[str]) -> None:
-        """Put these headers, in this order, in place of all others."""
+        """Put these headers, in this order, in place of all others; the history says it in one sentence."""
         with transaction.atomic():
+            before = cls.names()
+            if before == tuple(names):
+                return
             cls.objects.all().delete()
-            RoutingHeader.objects.bulk_create(
-                RoutingHeader(position=number, name=name) for number, name in enumerate(names)
-            )
+            cls.put(names)
+            settings = EmailConfigurationSettings.load()
+            history.note(settings, routing_headers=(", ".join(before), ", ".join(names)))
+
+    @classmethod
+    def put(cls, names: tuple[str, ...] | list[str]) -> None:
+        """Store these headers where there are none."""
+        RoutingHeader.objects.bulk_create(
+            RoutingHeader(position=number, name=name) for number, name in enumerate(names)
+        )
 
 
 class Alert(models.Model):

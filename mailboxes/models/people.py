@@ -14,6 +14,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from emailprofiles import history
 from emailprofiles.models import changed, written
 
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
@@ -170,6 +171,11 @@ class User(Regarding, AbstractUser):
     def mailbox_owner(self) -> User:
         return self
 
+    def check_password(self, raw_password: str | None) -> bool:
+        """As Django does; that it then may store the same password under a stronger hash is no change."""
+        with history.silent():
+            return super().check_password(raw_password)
+
     def clean(self) -> None:
         AbstractUser.clean(self)
         Regarding.clean(self)
@@ -241,3 +247,25 @@ class Queue(Regarding):
 
     def mailbox_owner(self) -> User:
         return self.owner
+
+
+history.watch(
+    User,
+    noise=("last_login", "date_joined", "is_staff", "theme", "language"),
+    secrets=("password",),
+    labels={
+        "username": "User Name",
+        "password": "Sign-in password",
+        "first_name": "First name",
+        "last_name": "Last name",
+        "is_superuser": "Superuser",
+        "incoming_filter": "Convert incoming email to activities",
+        "role": "Role",
+    },
+)
+history.watch(
+    Queue,
+    noise=("created_at",),
+    members=("members",),
+    labels={"incoming_filter": "Convert incoming email to activities"},
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +20,8 @@ from django.utils.formats import date_format
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
+from emailprofiles.history import acting
+
 from .. import roles
 from ..access import person, signed_in
 from ..models import Alert, EngineProcess, Mailbox, Message, MessageState
@@ -26,14 +29,19 @@ from ..models.choices import Theme
 
 
 class PersonMiddleware:
-    """Times are shown in the viewer's own zone, sentences in their language."""
+    """Times are shown in the viewer's own zone, sentences in their language; changes are signed with their name."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with timezone.override(_zone_of(request.user)), translation.override(_language_of(request.user)):
+        user = request.user
+        with timezone.override(_zone_of(user)), translation.override(_language_of(user)), _signed_by(user):
             return self.get_response(request)
+
+
+def _signed_by(user: Any) -> AbstractContextManager[None]:
+    return acting(user) if user.is_authenticated else acting(way="a page without sign-in")
 
 
 def _language_of(user: Any) -> str:

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
+from emailprofiles.history import acting
 from mailboxes import configtest, provision
 from mailboxes.demo import office as demo_office
 from mailboxes.demo.letters import Postman, letters
@@ -73,7 +74,8 @@ class Command(serve.Command):
         profile = office["profile"][0]
         profile["incoming"]["port"], profile["outgoing"]["port"] = servers.imap_port, servers.smtp_port
         self.stdout.write("People move in …")
-        report = provision.apply(office)
+        with acting(way="the demo"):
+            report = provision.apply(office)
         if report.wrong:
             raise CommandError("\n".join(str(line) for line in report.lines))
         untested = [

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from emailprofiles.history import acting
 from mailboxes import provision
 from mailboxes.provision import Outcome, Report
 
@@ -31,7 +32,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         file: Path = options["file"]
-        report = provision.apply(_read(file), dry_run=options["dry_run"], folder=file.parent)
+        with acting(way=f"provision {file.name}"):
+            report = provision.apply(_read(file), dry_run=options["dry_run"], folder=file.parent)
         if self.stdout.isatty():
             console = Console(force_terminal=True)
             with console.capture() as capture:
