@@ -142,10 +142,35 @@ def _approved(mailbox: Mailbox, settings: EmailConfigurationSettings) -> Precond
         return Precondition(name, True, "Email address is approved", _day(mailbox.approval_at))
     if not settings.requires_approval(mailbox.kind):
         return Precondition(name, True, "Email address needs no approval")
-    rejected = mailbox.approval == Approval.REJECTED
-    return Precondition(
-        name, False, "The email address was rejected" if rejected else "The email address waits for approval"
-    )
+    if mailbox.approval == Approval.REJECTED:
+        return Precondition(name, False, "The email address was rejected", _decided(mailbox))
+    since = f"since {_day(mailbox.approval_at)}" if mailbox.approval_at else ""
+    return Precondition(name, False, "The email address waits for approval", since)
+
+
+def _decided(mailbox: Mailbox) -> str:
+    """By whom and when the approval was decided, as far as that is known."""
+    by = f"by {mailbox.approval_by.label}" if mailbox.approval_by else ""
+    return ", ".join(filter(None, (by, _day(mailbox.approval_at))))
+
+
+def approval_stops(mailbox: Mailbox, settings: EmailConfigurationSettings) -> str:
+    """What waits for an approval of the address, why, and what to do about it; "" when nothing does."""
+    need = _approved(mailbox, settings)
+    if need.met:
+        return ""
+    said = f"{need.sentence} {need.detail}".strip()
+    stopped = f"{said}: nothing is collected, sent or delivered for {mailbox.email_address}."
+    if mailbox.approval == Approval.REJECTED:
+        return (
+            f"{stopped} If the address is wrong, put it right: a changed address asks for approval anew. If it is "
+            "right, an address approver can still approve it."
+        )
+    if mailbox.incoming_method == IncomingMethod.FORWARD:
+        return (
+            f"{stopped} What is collected for it waits in quarantine, and is delivered once it is approved."
+        )
+    return f"{stopped} Mail stays on the server until it is approved."
 
 
 def _credentials_present(mailbox: Mailbox) -> Precondition:

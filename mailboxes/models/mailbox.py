@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 from emailprofiles import history
 from emailprofiles.fields import EncryptedField
@@ -183,6 +184,7 @@ class Mailbox(models.Model):
     approval_by = models.ForeignKey(
         User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    # Since when the approval stands as it does.
     approval_at = models.DateTimeField(null=True, blank=True, editable=False)
     is_active = models.BooleanField("Active", default=True, editable=False)
 
@@ -236,6 +238,7 @@ class Mailbox(models.Model):
             email_address=regarding.address,
             server_profile=profile,
             approval=Approval.PENDING,
+            approval_at=timezone.now(),
             is_active=regarding.active,
         )
 
@@ -346,7 +349,8 @@ class Mailbox(models.Model):
             follows.add("connection_version")
             renamed = stored.email_address.lower() != self.email_address.lower()
             if renamed and "email_address" in relevant and not self.is_forward_mailbox:
-                self.approval, self.approval_by, self.approval_at = Approval.PENDING, None, None
+                self.approval, self.approval_by = Approval.PENDING, None
+                self.approval_at = timezone.now()
                 follows.update({"approval", "approval_by", "approval_at"})
         return None if names is None else names | follows | {"changed_at"}
 

@@ -206,13 +206,13 @@ class User(Regarding, AbstractUser):
 
 
 class Queue(Regarding):
-    """A shared address, such as Support; public, or private to its members."""
+    """A shared address, such as Support; private to its owner and members, or open to who wants to join."""
 
     name = models.CharField("Name", max_length=200)
     email_address = models.EmailField("Email address", max_length=254)
     owner = models.ForeignKey(User, models.PROTECT, verbose_name="Owner", related_name="owned_queues")
     description = models.TextField("Description", blank=True)
-    is_private = models.BooleanField("Private", default=False)
+    is_private = models.BooleanField("Private", default=True)
     members = models.ManyToManyField(User, verbose_name="Members", blank=True, related_name="queues")
     incoming_filter = models.CharField(
         max_length=20, choices=IncomingFilter.choices, default=IncomingFilter.ALL

@@ -21,9 +21,12 @@ _SAYS = {
 
 @signed_in
 def home(request: HttpRequest) -> HttpResponseBase:
-    """Mailboxes for who looks after them, messages for everyone else."""
-    sees_mailboxes = request.user.has_perm(roles.SEE_MAILBOXES)
-    return redirect("mailbox-list" if sees_mailboxes else "message-list")
+    """Mailboxes for who looks after them, what waits for who approves, messages for everyone else."""
+    user = request.user
+    if not user.has_perm(roles.SEE_MAILBOXES):
+        return redirect("message-list")
+    only_approves = user.has_perm(roles.APPROVE) and not user.has_perm(roles.ADMINISTER)
+    return redirect(reverse("mailbox-list") + ("?view=approval" if only_approves else ""))
 
 
 @requires(roles.SEE_MAILBOXES)

@@ -17,6 +17,7 @@ from ..configtest import plan
 from ..models import ConfigurationTest, Direction, Mailbox
 from ..roles import ADMINISTER, APPROVE
 from ..standing import Office, first_unmet
+from .frame import local_address
 from .mailbox_page import mailbox_of
 
 
@@ -91,4 +92,5 @@ def _told(request: HttpRequest, mailbox: Mailbox, done: str, act: Callable[[], N
         messages.error(request, " ".join(error.messages))
     else:
         messages.success(request, f"{mailbox.name} is {done}.")
-    return redirect("mailbox-edit", mailbox.pk)
+    back = local_address(request, request.POST.get("next", ""))
+    return redirect(back or reverse("mailbox-edit", args=[mailbox.pk]))

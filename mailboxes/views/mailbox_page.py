@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
@@ -15,8 +17,19 @@ from django.utils.formats import date_format
 
 from .. import roles
 from ..configtest import Ladder, Rung, ladders
-from ..models import Approval, Delivery, Direction, IncomingMethod, Kind, Mailbox, Message, MessageState, User
-from ..standing import Office, Precondition, Standing, preconditions, standing
+from ..models import (
+    Approval,
+    Delivery,
+    Direction,
+    EmailConfigurationSettings,
+    IncomingMethod,
+    Kind,
+    Mailbox,
+    Message,
+    MessageState,
+    User,
+)
+from ..standing import Office, Precondition, Standing, approval_stops, preconditions, standing
 from .frame import engine_silence
 
 # The words of Configuration Test Results, and what is shown beside them.
@@ -72,6 +85,7 @@ def results_page(mailbox: Mailbox, office: Office) -> dict[str, Any]:
         "label": label_of(mailbox, office),
         "checks": checks_of(mailbox, office),
         "results": results_of(mailbox, office),
+        "approval_stops": approval_stops(mailbox, office.settings),
         "is_testing": mailbox.pk in office.open_tests,
         "tested_on": mailbox.mailbox_test_completed_on,
         "engine_silence": "" if office.engine_alive else engine_silence(office.engine_seen_at),
@@ -97,12 +111,20 @@ def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
     ]
 
 
+def say_what_a_new_address_waits_for(request: HttpRequest, mailbox: Mailbox) -> None:
+    """After a save that changed the address."""
+    if stopped := approval_stops(mailbox, EmailConfigurationSettings.load()):
+        messages.warning(request, f"The address changed. {stopped}")
+
+
 def approval_of(mailbox: Mailbox) -> Standing:
     """The approval of the address, by whom and when."""
     shown = APPROVALS[Approval(mailbox.approval)]
     if mailbox.approval_at is None:
         return shown
     day = date_format(timezone.localtime(mailbox.approval_at), "j M Y")
+    if mailbox.approval == Approval.PENDING:
+        return Standing(shown.css, shown.icon, shown.word, f"since {day}")
     by = f"{mailbox.approval_by.label}, {day}" if mailbox.approval_by else day
     return Standing(shown.css, shown.icon, shown.word, by)
 

@@ -20,7 +20,7 @@ from ..models import Alert, Direction, IncomingMethod, Mailbox
 from ..roles import ADMINISTER, APPROVE, SEE_ALERTS, SEE_MAILBOXES
 from ..standing import Office, first_unmet
 from .mailbox_commands import ask_for_test
-from .mailbox_page import activity_of, mailbox_of, results_page
+from .mailbox_page import activity_of, mailbox_of, results_page, say_what_a_new_address_waits_for
 
 SUGGESTED = 20
 
@@ -58,6 +58,8 @@ def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
     may_administer = request.user.has_perm(ADMINISTER)
     form = MailboxForm(request.POST or None, instance=mailbox, read_only=not may_administer)
     if request.method == "POST" and _saved(request, form):
+        if "email_address" in form.changed_data:
+            say_what_a_new_address_waits_for(request, mailbox_of(pk))
         return _after_save(request, mailbox)
     # A refused form has left its marks on the record in memory: the page shows the stored one.
     stored = mailbox_of(pk) if form.is_bound else mailbox

@@ -132,7 +132,8 @@ class TestAddress:
     @pytest.mark.parametrize("at_the_user", [True, False])
     def test_a_changed_address_waits_for_approval_again(self, amara: User, at_the_user: bool) -> None:
         mailbox = fresh(amara.mailbox)
-        mailbox.approval, mailbox.approval_by, mailbox.approval_at = "approved", amara, timezone.now()
+        before = timezone.now()
+        mailbox.approval, mailbox.approval_by, mailbox.approval_at = "approved", amara, before
         mailbox.save()
         if at_the_user:
             amara.email = "okafor@contoso.com"
@@ -141,7 +142,9 @@ class TestAddress:
             mailbox.email_address = "okafor@contoso.com"
             mailbox.save()
         mailbox = fresh(mailbox)
-        assert (mailbox.approval, mailbox.approval_by, mailbox.approval_at) == (Approval.PENDING, None, None)
+        assert (mailbox.approval, mailbox.approval_by) == (Approval.PENDING, None)
+        assert mailbox.approval_at is not None
+        assert mailbox.approval_at > before
 
     def test_another_spelling_of_the_same_address_does_not(self, amara: User) -> None:
         mailbox = fresh(amara.mailbox)
