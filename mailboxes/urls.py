@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 from .views import (
     alerts,
     frame,
+    handbook,
     home,
     mailbox_commands,
     mailbox_list,
@@ -27,6 +28,8 @@ urlpatterns: list[URLPattern] = [
     path("sign-out/", LogoutView.as_view(), name="logout"),
     path("setup/<str:token>/", signin.setup, name="setup"),
     path("theme/", frame.set_theme, name="set-theme"),
+    path("help/", handbook.contents, name="help"),
+    path("help/<slug:slug>/", handbook.topic, name="help-topic"),
     path("settings/", home.settings_home, name="settings-home"),
     path("mailboxes/", mailbox_list.mailbox_list, name="mailbox-list"),
     path("mailboxes/new/", mailboxes.new, name="mailbox-new"),

@@ -11,9 +11,12 @@ from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.contrib.messages.storage.base import Message
 from django.core.paginator import Page
 from django.forms import BoundField
+from django.template import Context
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from .. import handbook
 
 register = template.Library()
 
@@ -26,6 +29,27 @@ def icon(name: str) -> SafeString:
     """A stroke icon; the word beside it says what it means."""
     sprite = "office.svg" if name in _OWN_ICONS else "icons.svg"
     return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"/></svg>', static(sprite), name)
+
+
+@register.simple_tag(name="help")
+def help_link(where: str, label: str = "") -> SafeString:
+    """A small link to a topic, or to one of its sections ("topic#section"); it reads "Help: …" without eyes."""
+    slug, _, anchor = where.partition("#")
+    topic = handbook.topic(slug)
+    says = label or (topic.heading(anchor) if anchor else topic.title)
+    address = f"{topic.address}#{anchor}" if anchor else topic.address
+    return format_html(
+        '<a class="to-help" href="{}">{}<span><span class="vh">Help: </span>{}</span></a>',
+        address,
+        icon("help"),
+        says,
+    )
+
+
+@register.simple_tag(takes_context=True)
+def section(context: Context, anchor: str) -> SafeString:
+    """The heading of a section of the help, with the text that the list of contents has."""
+    return format_html('<h2 id="{}">{}</h2>', anchor, context["topic"].heading(anchor))
 
 
 @register.inclusion_tag("_field.html")
