@@ -7,6 +7,6 @@ class MailboxesConfig(AppConfig):
     verbose_name = "Mailboxes"
 
     def ready(self) -> None:
-        from . import roles
+        from . import checks, roles  # noqa: F401  (registers the checks)
 
         post_migrate.connect(roles.make_groups)

@@ -3,7 +3,7 @@
 from .controls import Choice, Exact, Moment, Number, Options, Password, Suggesting, YesNo
 from .people import SUGGESTED, PersonField, people_found, person_named, suggested_people, written_as
 from .profile import ProfileForm
-from .record import RecordForm
+from .record import RecordForm, Summed
 
 __all__ = [
     "SUGGESTED",
@@ -17,6 +17,7 @@ __all__ = [
     "ProfileForm",
     "RecordForm",
     "Suggesting",
+    "Summed",
     "YesNo",
     "people_found",
     "person_named",

@@ -24,7 +24,21 @@ def _columns(constraint: UniqueConstraint) -> list[str]:
     return [*constraint.fields, *(part.name for part in parts if hasattr(part, "name"))]
 
 
-class RecordForm(_ModelForm):
+class Summed(forms.BaseForm):
+    """A form whose errors stand once more on top of it, each with a link to its field."""
+
+    @property
+    def summary(self) -> list[tuple[str, str, str]]:
+        """(anchor, label, sentence) of each error; the anchor is empty for the form as a whole."""
+        found = []
+        for name, sentences in self.errors.items():
+            bound = self[name] if name in self.fields else None
+            anchor, label = (bound.auto_id, str(bound.label)) if bound else ("", "")
+            found += [(anchor, label, str(sentence)) for sentence in sentences]
+        return found
+
+
+class RecordForm(Summed, _ModelForm):
     """A form whose record judges all of itself: `full_clean()` leaves nothing out.
 
     Errors of fields that are not on the form become errors of the form as a whole. Fields named in
@@ -90,13 +104,3 @@ class RecordForm(_ModelForm):
             if not self.errors:
                 raise
         return not self.errors
-
-    @property
-    def summary(self) -> list[tuple[str, str, str]]:
-        """(anchor, label, sentence) of each error; the anchor is empty for the form as a whole."""
-        found = []
-        for name, sentences in self.errors.items():
-            bound = self[name] if name in self.fields else None
-            anchor, label = (bound.auto_id, str(bound.label)) if bound else ("", "")
-            found += [(anchor, label, str(sentence)) for sentence in sentences]
-        return found

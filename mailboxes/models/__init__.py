@@ -1,7 +1,7 @@
 """The records of the office; see the modules for their rules.
 
 `people` (User, Queue) → `mailbox` → `state` (what the engine knows), `mail` (what was collected),
-`office` (settings, alerts).
+`office` (settings, alerts); `signin` (sessions, one-time links).
 """
 
 from .bulk import BulkCommand, BulkCommandItem
@@ -16,6 +16,7 @@ from .choices import (
     Kind,
     MessageState,
     OutgoingMethod,
+    SignInEventKind,
     StepState,
     TestStatus,
 )
@@ -23,6 +24,7 @@ from .mail import Attachment, Delivery, Message
 from .mailbox import Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
 from .people import Queue, Regarding, User, time_zones
+from .signin import ResetRequest, Session, SignInEvent, SignInLink
 from .state import ConfigurationTest, EngineProcess, ServerCircuit, Survey, SurveyShare, SyncState, TestStep
 
 __all__ = [
@@ -48,9 +50,14 @@ __all__ = [
     "OutgoingMethod",
     "Queue",
     "Regarding",
+    "ResetRequest",
     "RoutingHeader",
     "ServerCircuit",
+    "Session",
     "SetupLink",
+    "SignInEvent",
+    "SignInEventKind",
+    "SignInLink",
     "StepState",
     "Survey",
     "SurveyShare",

@@ -99,3 +99,14 @@ class ItemState(TextChoices):
     DONE = "done", "Done"
     REFUSED = "refused", "Refused"
     STOPPED = "stopped", "Stopped"
+
+
+class SignInEventKind(TextChoices):
+    """What happened to somebody's sign-in; `{by}` is who did it."""
+
+    LINK_MADE = "link_made", "{by} made a sign-in link."
+    LINK_MAILED = "link_mailed", "A sign-in link was mailed, as somebody had asked for on the sign-in page."
+    LINK_USED = "link_used", "A sign-in link was used to choose a new password."
+    PASSWORD_CHANGED = "password_changed", "The password was changed."
+    PASSWORD_SET = "password_set", "{by} set a new password."
+    SESSIONS_ENDED = "sessions_ended", "{by} ended all sessions."

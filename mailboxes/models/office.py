@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from datetime import timedelta
 
@@ -18,6 +17,7 @@ from ..routing import ROUTING_HEADERS
 from .choices import ActMethod, AlertLevel, Approval, Direction, IncomingMethod, Kind, OutgoingMethod
 from .mailbox import Mailbox
 from .people import User
+from .signin import token_hash
 
 
 class EmailConfigurationSettings(models.Model):
@@ -221,7 +221,7 @@ class SetupLink(models.Model):
         """A fresh token; earlier ones end."""
         token = secrets.token_urlsafe(32)
         cls.objects.all().delete()
-        cls.objects.create(token_hash=_hash(token), expires_at=timezone.now() + cls.LIFETIME)
+        cls.objects.create(token_hash=token_hash(token), expires_at=timezone.now() + cls.LIFETIME)
         return token
 
     @classmethod
@@ -229,8 +229,4 @@ class SetupLink(models.Model):
         """The link of this token while it lasts and there is no user yet."""
         if User.objects.exists():
             return None
-        return cls.objects.filter(token_hash=_hash(token), expires_at__gt=timezone.now()).first()
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+        return cls.objects.filter(token_hash=token_hash(token), expires_at__gt=timezone.now()).first()

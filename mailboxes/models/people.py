@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 from emailprofiles import history
 from emailprofiles.models import changed, written
@@ -175,6 +176,27 @@ class User(Regarding, AbstractUser):
         """As Django does; that it then may store the same password under a stronger hash is no change."""
         with history.silent():
             return super().check_password(raw_password)
+
+    @property
+    def open_sessions(self) -> int:
+        """In how many browsers this person is signed in."""
+        return self.sessions.filter(expire_date__gt=timezone.now()).count()
+
+    @property
+    def recent_sign_in_events(self) -> list[Any]:
+        return list(self.sign_in_events.select_related("by")[:5])
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new password, and a deactivation, end all sessions and the one-time link in the same transaction."""
+        from .signin import SignInLink
+
+        # Django keeps what was typed until the save; a hash that is only made stronger leaves nothing there.
+        ends = getattr(self, "_password", None) is not None or not self.is_active
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if ends:
+                self.sessions.all().delete()
+                SignInLink.objects.filter(user=self).delete()
 
     def clean(self) -> None:
         AbstractUser.clean(self)

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods, require_safe
 
-from .. import roles
+from .. import door, roles
 from ..access import person, requires
 from ..forms.people import QueueForm, UserForm
 from ..models import Mailbox, Queue, User
@@ -84,6 +84,8 @@ def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
     record = get_object_or_404(User.objects.select_related("mailbox"), pk=pk)
     form = UserForm(request.POST or None, instance=get_object_or_404(User, pk=pk))
     if request.method == "POST" and form.try_save():
+        if form.cleaned_data["new_password"]:
+            door.note_new_password(form.instance, by=person(request))
         if form.instance.pk == person(request).pk:  # a new password ends all sessions but this one
             update_session_auth_hash(request, form.instance)
         return _saved(request, form.instance, "user")
