@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import TextChoices
+from django.db.models import Q, TextChoices
 
 from emailprofiles import history
 
@@ -66,6 +66,23 @@ def role_of(user: Any) -> Role:
         return Role.ADMINISTRATOR
     names = {group.name for group in user.groups.all()}
     return next((role for role, (name, _) in GROUPS.items() if name in names), Role.USER)
+
+
+def having(role: Role) -> Q:
+    """SQL twin of `role_of`: the users of whom it says this role."""
+    above = list(Role)[: list(Role).index(role)]
+    found = _in_group(role) | Q(is_superuser=True) if role == Role.ADMINISTRATOR else _in_group(role)
+    for higher in above:
+        found &= ~having(higher)
+    return found
+
+
+def _in_group(role: Role) -> Q:
+    """SQL: in the group of this role; everyone has the role without a group."""
+    if role not in GROUPS:
+        return Q()
+    members = get_user_model().groups.through._default_manager.filter(group__name=GROUPS[role][0])
+    return Q(pk__in=members.values("user"))
 
 
 def is_last_administrator(user: Any) -> bool:

@@ -5,6 +5,7 @@ from django.urls import URLPattern, path
 
 from .views import (
     alerts,
+    departures,
     frame,
     handbook,
     home,
@@ -15,6 +16,7 @@ from .views import (
     my_mailbox,
     password,
     people,
+    people_lists,
     preferences,
     profiles,
     quarantine,
@@ -59,14 +61,24 @@ urlpatterns: list[URLPattern] = [
     path("me/", preferences.preferences, name="me"),
     # People, settings, messages, quarantine, alerts.
     path("profiles/<int:pk>/confirm/", profiles.confirm, name="profile-confirm"),
-    path("queues/", people.queue_list, name="queue-list"),
+    path("queues/", people_lists.queue_list, name="queue-list"),
     path("queues/new/", people.queue_new, name="queue-new"),
     path("queues/<int:pk>/", people.queue_edit, name="queue-edit"),
-    path("users/", people.user_list, name="user-list"),
+    path("users/", people_lists.user_list, name="user-list"),
     path("users/new/", people.user_new, name="user-new"),
     path("users/<int:pk>/", people.user_edit, name="user-edit"),
     path("users/<int:pk>/sign-in-link/", sessions.user_link, name="user-link"),
     path("users/<int:pk>/end-sessions/", sessions.user_end_sessions, name="user-end-sessions"),
+    path("users/<int:pk>/hand-over/", departures.hand_over, name="user-hand-over"),
+    *(
+        path(f"{kind}s/<int:pk>/{name}/", view, {"kind": kind}, name=f"{kind}-{name}")
+        for kind in ("user", "queue")
+        for name, view in (
+            ("activate", departures.activate),
+            ("deactivate", departures.deactivate),
+            ("delete", departures.delete),
+        )
+    ),
     path("settings/email/", settings.configuration, name="configuration"),
     path("messages/", messages.message_list, name="message-list"),
     path("messages/<int:pk>/", messages.message, name="message"),

@@ -8,11 +8,30 @@ from django import forms
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
-from emailprofiles.forms import Exact, Password, PersonField, RecordForm, YesNo, person_named, written_as
+from emailprofiles.forms import (
+    Choice,
+    Exact,
+    Password,
+    PersonField,
+    RecordForm,
+    YesNo,
+    person_named,
+    written_as,
+)
 
 from .. import roles
-from ..models import EmailConfigurationSettings, Queue, User
-from .preferences import TimeZoneField
+from ..models import REPLIES_UNKNOWN, EmailConfigurationSettings, IncomingFilter, Queue, User
+from .preferences import LanguageField, TimeZoneField
+
+FILTER_LABEL = {"incoming_filter": "Convert incoming email to activities"}
+FILTER_HINT = {"incoming_filter": "Which of the messages that arrive are recorded here."}
+
+
+def _close_replies(form: RecordForm) -> None:
+    """Shown, with the reason why it cannot be chosen yet. Left out of a request, the record keeps what it has."""
+    form.fields["incoming_filter"].required = False
+    widget: Any = form.fields["incoming_filter"].widget
+    widget.unavailable = {IncomingFilter.REPLIES: REPLIES_UNKNOWN}
 
 
 class UserForm(RecordForm):
@@ -25,19 +44,26 @@ class UserForm(RecordForm):
         help_text="Administrators do everything, approvers approve addresses, staff look only, users see their "
         "own mail.",
     )
-    is_active = YesNo(label="Active", initial=True, help_text="With No, this person cannot sign in here.")
+    language = LanguageField(required=False)
     time_zone = TimeZoneField(help_text="In which times are shown to this person.")
     new_password = Password(label="Sign-in password")
 
     class Meta:
         model = User
-        fields = ("username", "email", "first_name", "last_name", "is_active", "time_zone")
-        labels = {"username": "User Name", "first_name": "First name", "last_name": "Last name"}
-        widgets = {"username": Exact}
-        help_texts = {"username": "For the sign-in here; mail servers have user names of their own."}
+        fields = ("username", "email", "first_name", "last_name", "time_zone", "language", "incoming_filter")
+        labels = FILTER_LABEL | {
+            "username": "User Name",
+            "first_name": "First name",
+            "last_name": "Last name",
+        }
+        widgets = {"username": Exact, "incoming_filter": Choice}
+        help_texts = FILTER_HINT | {
+            "username": "For the sign-in here; mail servers have user names of their own."
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        _close_replies(self)
         password = self.fields["new_password"]
         password.help_text = "For the sign-in here. At least 8 characters, no common word."
         if self.instance.pk is None:
@@ -82,8 +108,13 @@ class QueueForm(RecordForm):
     owner = PersonField(
         label="Owner", help_text="Also owns the mailbox of this queue, and receives its alerts."
     )
-    is_private = YesNo(label="Private", initial=False, help_text="With Yes, it is for its members alone.")
-    is_active = YesNo(label="Active", initial=True, help_text="With No, its mailbox is deactivated, too.")
+    is_private = YesNo(
+        label="Private",
+        initial=True,
+        help_text="With Yes, only the owner and the members below know of it here. With No, everyone who signs in "
+        "finds it under My queues and may join. Either way, the owner and its members see all of its messages, "
+        "and nobody else but administrators does.",
+    )
     members = forms.CharField(
         label="Members",
         required=False,
@@ -94,11 +125,14 @@ class QueueForm(RecordForm):
 
     class Meta:
         model = Queue
-        fields = ("name", "email_address", "owner", "description", "is_private", "is_active")
-        widgets = {"description": forms.TextInput}
+        fields = ("name", "email_address", "owner", "description", "is_private", "incoming_filter")
+        labels = FILTER_LABEL
+        widgets = {"description": forms.TextInput, "incoming_filter": Choice}
+        help_texts = FILTER_HINT
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        _close_replies(self)
         if self.instance.pk is not None:
             members = self.instance.members.order_by("first_name", "last_name", "username")
             self.fields["members"].initial = "\n".join(written_as(member) for member in members)

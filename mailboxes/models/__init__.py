@@ -11,6 +11,7 @@ from .choices import (
     Approval,
     Command,
     Direction,
+    IncomingFilter,
     IncomingMethod,
     ItemState,
     Kind,
@@ -23,11 +24,12 @@ from .choices import (
 from .mail import Attachment, Delivery, Message
 from .mailbox import Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
-from .people import Queue, Regarding, User, time_zones
+from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
 from .signin import ResetRequest, Session, SignInEvent, SignInLink
 from .state import ConfigurationTest, EngineProcess, ServerCircuit, Survey, SurveyShare, SyncState, TestStep
 
 __all__ = [
+    "REPLIES_UNKNOWN",
     "ActMethod",
     "Alert",
     "AlertLevel",
@@ -41,6 +43,7 @@ __all__ = [
     "Direction",
     "EmailConfigurationSettings",
     "EngineProcess",
+    "IncomingFilter",
     "IncomingMethod",
     "ItemState",
     "Kind",

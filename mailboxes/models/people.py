@@ -21,8 +21,8 @@ from emailprofiles.models import changed, written
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
 
-NOT_YET_REPLIES = (
-    "Replies can be told apart only when answers are sent from here, which this version does not do."
+REPLIES_UNKNOWN = (
+    "a reply is known by the message from here that it answers, and this version sends none from here."
 )
 
 
@@ -30,6 +30,15 @@ NOT_YET_REPLIES = (
 def time_zones() -> tuple[str, ...]:
     """The names of all time zones, in order."""
     return tuple(sorted(available_timezones()))
+
+
+# Field and sentence of each rule; the sentence is "" where the rule is kept.
+Rules = Iterable[tuple[str, str]]
+
+
+def _raise_what_is_broken(rules: Rules) -> None:
+    if broken := {field: sentence for field, sentence in rules if sentence}:
+        raise ValidationError(broken)
 
 
 class Regarding(models.Model):
@@ -66,19 +75,19 @@ class Regarding(models.Model):
     def clean(self) -> None:
         """The rules across rows; raises ValidationError by field."""
         super().clean()
-        broken = {field: sentence for field, sentence in self._rules() if sentence}
-        if broken:
-            raise ValidationError(broken)
+        _raise_what_is_broken([*self._rules_across_rows(), *self._rules_of_choices()])
 
-    def _rules(self) -> Iterable[tuple[str, str]]:
-        """Field and sentence of each rule across rows; the sentence is "" where the rule is kept."""
+    def _rules_across_rows(self) -> Rules:
+        """Decided once more under the locks of a save."""
         yield self.address_field, self._address_in_use()
-        yield "is_active", self._is_needed()
-        replies = self.incoming_filter == IncomingFilter.REPLIES
-        yield "incoming_filter", f"Choose All messages. {NOT_YET_REPLIES}" if replies else ""
+        yield "is_active", self.is_needed()
 
-    def _is_needed(self) -> str:
-        """Why it cannot be deactivated; "" when it can, or is active."""
+    def _rules_of_choices(self) -> Rules:
+        replies = self.incoming_filter == IncomingFilter.REPLIES
+        yield "incoming_filter", f"Choose All messages: {REPLIES_UNKNOWN}" if replies else ""
+
+    def is_needed(self) -> str:
+        """Why it cannot be inactive, as it is now; "" when it can, or is active."""
         return ""
 
     def _address_in_use(self) -> str:
@@ -115,7 +124,7 @@ class Regarding(models.Model):
         stored = type(self)._default_manager.select_for_update().filter(pk=self.pk).first()
         if stored is None or changed(self, stored, written([self.address_field, "is_active"], names)):
             EmailConfigurationSettings.lock()
-            Regarding.clean(self)
+            _raise_what_is_broken(self._rules_across_rows())
 
     def keep_address(self, address: str) -> None:
         """Take over an address that was changed at the mailbox, whose row the caller has locked."""
@@ -202,29 +211,48 @@ class User(Regarding, AbstractUser):
         AbstractUser.clean(self)
         Regarding.clean(self)
 
-    def _rules(self) -> Iterable[tuple[str, str]]:
-        yield from super()._rules()
+    def _rules_of_choices(self) -> Rules:
+        yield from super()._rules_of_choices()
         known = self.time_zone in time_zones()
         yield "time_zone", "" if known else "Type the name of a time zone, such as Europe/Berlin."
         spoken = dict(settings.LANGUAGES)
         languages = ", ".join(f"{name} ({code})" for code, name in spoken.items())
         yield "language", "" if self.language in spoken else f"Choose one of: {languages}."
 
-    def _is_needed(self) -> str:
+    def is_needed(self) -> str:
         if self.is_active or not self.pk:
             return ""
-        if owned := self._owned():
+        if owned := self.owned():
             return f"{self.label} owns {', '.join(owned)}: hand them over to someone else first."
         return f"{self.label} {LAST_ADMINISTRATOR}" if is_last_administrator(self) else ""
 
-    def _owned(self) -> list[str]:
-        """Queues, forward mailboxes and profiles of this user, such as "the queue Support"."""
-        collecting = self.owned_mailboxes.filter(is_forward_mailbox=True)
-        return [
-            *(f"the queue {queue.name}" for queue in self.owned_queues.all()),
-            *(f"the forward mailbox {mailbox.name}" for mailbox in collecting.defer("password")),
-            *(f"the profile {profile.name}" for profile in self.owned_profiles.all()),
-        ]
+    def belongings(self) -> dict[str, models.QuerySet[Any]]:
+        """Queues, forward mailboxes and profiles of this user, by what they are called in a sentence."""
+        return {
+            "queue": self.owned_queues.all(),
+            "forward mailbox": self.owned_mailboxes.filter(is_forward_mailbox=True).defer("password"),
+            "profile": self.owned_profiles.all(),
+        }
+
+    def owned(self) -> list[str]:
+        """The first belongings of each kind, such as "the queue Support", and how many more there are."""
+        return [name for kind, rows in self.belongings().items() for name in _first(kind, rows)]
+
+
+NAMED = 5
+
+
+def _first(kind: str, rows: models.QuerySet[Any]) -> list[str]:
+    """As many as a sentence bears."""
+    names = [f"the {kind} {row.name}" for row in rows.order_by("name", "pk")[: NAMED + 1]]
+    if len(names) <= NAMED:
+        return names
+    more = rows.count() - NAMED
+    return [*names[:NAMED], f"{more} more {kind if more == 1 else _plural(kind)}"]
+
+
+def _plural(kind: str) -> str:
+    return f"{kind}es" if kind.endswith("x") else f"{kind}s"
 
 
 class Queue(Regarding):

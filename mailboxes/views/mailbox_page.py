@@ -112,9 +112,9 @@ def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
 
 
 def say_what_a_new_address_waits_for(request: HttpRequest, mailbox: Mailbox) -> None:
-    """After a save that changed the address."""
+    """After a save that changed the address, or brought a new one."""
     if stopped := approval_stops(mailbox, EmailConfigurationSettings.load()):
-        messages.warning(request, f"The address changed. {stopped}")
+        messages.warning(request, f"The address is new. {stopped}")
 
 
 def approval_of(mailbox: Mailbox) -> Standing:

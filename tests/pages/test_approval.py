@@ -122,6 +122,6 @@ def test_a_changed_address_is_said_to_wait_again(amaras: Client, office: Office,
 
     page = text(amaras.post(reverse("mailbox-edit", args=[support.pk]), values, follow=True))
 
-    assert "The address changed. The email address waits for approval since" in page
+    assert "The address is new. The email address waits for approval since" in page
     page = text(amaras.post(reverse("mailbox-edit", args=[support.pk]), values, follow=True))
-    assert "The address changed" not in page
+    assert "The address is new" not in page

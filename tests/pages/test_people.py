@@ -1,13 +1,17 @@
 """Users and queues in the browser: lists, new ones with their mailboxes, roles, passwords, hand-overs."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from mailboxes.models import Approval, Mailbox, Queue, User
+from mailboxes.models import Approval, EmailConfigurationSettings, Mailbox, Queue, User
 from mailboxes.roles import Role, role_of, set_role
 from tests.conftest import Office
 
@@ -20,8 +24,9 @@ def user_values(**changes: Any) -> dict[str, Any]:
         "email": "hanna@contoso.com",
         "first_name": "Hanna",
         "last_name": "Brandt",
-        "is_active": "True",
         "time_zone": "Europe/Berlin",
+        "language": "en",
+        "incoming_filter": "all",
         "role": "user",
         "new_password": PASSWORD,
         "then": "stay",
@@ -35,7 +40,7 @@ def queue_values(**changes: Any) -> dict[str, Any]:
         "owner": "amara",
         "description": "",
         "is_private": "False",
-        "is_active": "True",
+        "incoming_filter": "all",
         "members": "",
         "then": "stay",
     } | changes
@@ -157,26 +162,6 @@ def test_a_changed_address_shows_at_the_mailbox_and_needs_approval(hanna: User, 
     assert (mailbox.email_address, mailbox.approval) == ("h.brandt@contoso.com", Approval.PENDING)
 
 
-def test_who_owns_something_hands_it_over_first(office: Office, hanna: User, amaras: Client) -> None:
-    set_role(hanna, Role.ADMINISTRATOR)
-
-    response = amaras.post(reverse("user-edit", args=[office.amara.pk]), amara_values(is_active="False"))
-
-    page = refused(response, "hand them over to someone else first")
-    for owned in ("the queue Support", "the forward mailbox Collection 1", "the profile Head office"):
-        assert owned in page
-    office.amara.refresh_from_db()
-    assert office.amara.is_active
-
-
-def test_a_deactivated_user_takes_the_mailbox_along(hanna: User, amaras: Client) -> None:
-    amaras.post(reverse("user-edit", args=[hanna.pk]), user_values(is_active="False", new_password=""))
-
-    hanna.refresh_from_db()
-    assert not hanna.is_active
-    assert not Mailbox.objects.get(user=hanna).is_active
-
-
 @pytest.mark.parametrize("superuser", [False, True])
 def test_the_last_administrator_stays_one(superuser: bool, office: Office, amaras: Client) -> None:
     if superuser:
@@ -187,20 +172,6 @@ def test_the_last_administrator_stays_one(superuser: bool, office: Office, amara
     refused(amaras.post(address, amara_values(role="staff")), "is the last active administrator")
 
     assert role_of(User.objects.get(pk=office.amara.pk)) == Role.ADMINISTRATOR
-
-
-def test_the_last_administrator_stays_active(hanna: User, office: Office) -> None:
-    set_role(hanna, Role.ADMINISTRATOR)
-    set_role(office.amara, Role.USER)
-    browser = Client()
-    browser.force_login(hanna)
-
-    response = browser.post(
-        reverse("user-edit", args=[hanna.pk]),
-        user_values(role="administrator", is_active="False", new_password=""),
-    )
-
-    refused(response, "is the last active administrator")
 
 
 @pytest.mark.parametrize("superuser", [False, True])
@@ -231,6 +202,114 @@ def test_the_list_of_users_searches_filters_and_turns_pages(
     assert found(q="hanna brandt") == ["hanna"]
     assert found(state="inactive") == ["person7"]
     assert found(q="nobody") == []
+
+
+def test_the_list_of_users_is_narrowed_by_role_and_approval(office: Office, amaras: Client) -> None:
+    for name, role in (("hanna", Role.APPROVER), ("bram", Role.STAFF), ("priya", Role.USER)):
+        set_role(User.objects.create_user(name, f"{name}@contoso.com"), role)
+    User.objects.create_superuser("root", "root@contoso.com")
+    Mailbox.objects.filter(user__username="bram").update(approval=Approval.APPROVED)
+    Mailbox.objects.filter(user__username="hanna").update(approval=Approval.REJECTED)
+
+    def found(**asked: object) -> set[str]:
+        return {user.username for user in amaras.get(reverse("user-list"), asked).context["page"]}
+
+    for role in Role:
+        named = found(role=role.value)
+        assert named == {user.username for user in User.objects.all() if role_of(user) == role}
+        assert named
+    assert found(approval="approved") == {"bram"}
+    assert found(approval="rejected") == {"hanna"}
+    assert found(approval="pending", role="user") == {"priya"}
+    assert len(found(approval="nonsense", role="emperor", sort="by colour")) == 5
+
+
+def test_a_user_in_two_groups_has_one_role_in_the_list_and_in_the_filter(
+    office: Office, amaras: Client
+) -> None:
+    hanna = User.objects.create_user("hanna", "hanna@contoso.com")
+    hanna.groups.set(Group.objects.filter(name__in=["Staff", "Address approvers"]))
+
+    assert role_of(hanna) == Role.APPROVER
+    for role, listed in ((Role.APPROVER, True), (Role.STAFF, False), (Role.USER, False)):
+        page = amaras.get(reverse("user-list"), {"role": role.value}).context["page"]
+        assert (hanna in page.object_list) == listed
+
+
+def test_the_lists_say_what_an_approval_holds_up(office: Office, amaras: Client) -> None:
+    for name in ("user-list", "queue-list"):
+        assert "nothing runs" in amaras.get(reverse(name)).content.decode()
+    EmailConfigurationSettings.load()
+    EmailConfigurationSettings.objects.update(require_approval_for_users=False)
+    assert "not required" in amaras.get(reverse("user-list")).content.decode()
+
+
+def test_the_lists_are_ordered_as_asked(hanna: User, office: Office, amaras: Client) -> None:
+    now = timezone.now()
+    User.objects.filter(pk=office.amara.pk).update(last_login=now - timedelta(days=3))
+    User.objects.filter(pk=hanna.pk).update(last_login=now, date_joined=now - timedelta(days=9))
+    Mailbox.objects.filter(user=hanna).update(approval_at=now - timedelta(days=9))
+    Queue.objects.create(name="Accounts", email_address="accounts@contoso.com", owner=hanna, is_private=False)
+
+    def found(kind: str, **asked: object) -> list[str]:
+        page = amaras.get(reverse(f"{kind}-list"), asked).context["page"]
+        return [record.label for record in page]
+
+    assert found("user") == ["Amara Okafor", "Hanna Brandt"]
+    for order, first in (("seen", "Hanna Brandt"), ("new", "Amara Okafor"), ("waiting", "Hanna Brandt")):
+        assert found("user", sort=order)[0] == first
+    assert found("queue") == ["Accounts", "Support"]
+    assert found("queue", sort="owner") == ["Support", "Accounts"]
+    assert found("queue", visibility="private") == ["Support"]
+    assert found("queue", q="brandt") == ["Accounts"]
+
+
+@pytest.mark.parametrize("name", ["user-new", "queue-new"])
+def test_replies_only_is_shown_closed_with_its_reason_and_refused(
+    name: str, office: Office, amaras: Client
+) -> None:
+    page = amaras.get(reverse(name)).content.decode()
+    assert 'value="replies" disabled' in page
+    assert "Replies only: a reply is known by the message from here" in page
+    values = user_values() if name == "user-new" else queue_values()
+
+    refused(amaras.post(reverse(name), values | {"incoming_filter": "replies"}), "Choose All messages")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("time_zone", "Mars/Olympus", "Type the name of a time zone"),
+        ("language", "tlh", "Choose one of: English (en)."),
+        ("incoming_filter", "replies", "Choose All messages"),
+        ("theme", "plaid", "is not a valid choice"),
+    ],
+)
+def test_the_record_itself_refuses_what_it_cannot_honour(
+    column: str, value: str, sentence: str, hanna: User
+) -> None:
+    setattr(hanna, column, value)
+
+    with pytest.raises(ValidationError) as told:
+        hanna.full_clean()
+
+    assert sentence in told.value.message_dict[column][0]
+
+
+def test_the_page_of_a_user_shows_how_the_mailbox_stands(hanna: User, amaras: Client) -> None:
+    page = amaras.get(reverse("user-edit", args=[hanna.pk])).content.decode()
+
+    for said in ("Incoming", "Outgoing", "Switched off", "waits for approval since", "Approve Email"):
+        assert said in page
+
+
+def test_a_new_address_is_said_to_wait_for_approval(hanna: User, amaras: Client) -> None:
+    address = reverse("user-edit", args=[hanna.pk])
+    values = user_values(email="brandt@contoso.com", new_password="", then="close")
+
+    assert "nothing is collected, sent or delivered for brandt@contoso.com" in (
+        amaras.post(address, values, follow=True).content.decode()
+    )
 
 
 def test_the_lists_take_no_more_queries_for_more_rows(
