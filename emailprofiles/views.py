@@ -79,9 +79,11 @@ def profile_edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _saved(request: HttpRequest, form: ProfileForm, done: str) -> HttpResponse:
     profile: EmailServerProfile = form.instance
-    if profile.unencrypted_confirmed and "unencrypted_confirmed" in form.changed_data:
+    if profile.unencrypted_confirmed and "unencrypted_confirmed" in form.changes:
         log.warning("%s confirmed that profile %s works without encryption", request.user, profile.pk)
     messages.success(request, f"{profile.name} is {done}.")
+    for sentence in form.meanwhile:
+        messages.info(request, sentence)
     if request.POST.get("then") == "close":
         return redirect("profile-list")
     return redirect("profile-edit", profile.pk)

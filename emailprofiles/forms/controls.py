@@ -102,6 +102,17 @@ class Number(forms.TextInput):
         super().__init__({"inputmode": "numeric"})
 
 
+class Lines(forms.CharField):
+    """Several values, one on each line; `written` says how one of them is written."""
+
+    def __init__(self, *, written: Callable[[Any], str] = str, **options: Any) -> None:
+        super().__init__(**options)
+        self.written = written
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(self.written, value)) if isinstance(value, (list, tuple)) else value
+
+
 class Moment(forms.DateTimeField):
     """A date and time in the zone of who looks."""
 

@@ -118,7 +118,6 @@ class ProfileForm(RecordForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["is_default"].initial = self.instance.is_default
         self._close(server_type=type_is_available, authenticate_using=sign_in_is_available)
         self._say_what_is_stored()
         zone = timezone.get_current_timezone_name()
@@ -127,6 +126,18 @@ class ProfileForm(RecordForm):
         ].help_text = f"{zone}. Older messages stay untouched; empty: none is older."
         if self.instance.pk is None:
             self.fields["process_email_from"].initial = timezone.now()
+
+    def beside(self, record: EmailServerProfile) -> dict[str, Any]:
+        return {"is_default": record.is_default}
+
+    def lock(self) -> EmailServerProfile:
+        """All rows, in the order in which the default moves between them."""
+        rows: list[EmailServerProfile] = list(self._rows().order_by("pk"))
+        return next(row for row in rows if row.pk == self.instance.pk)
+
+    def columns(self) -> list[str]:
+        loses_flag = "is_default" in self.changes and not self.cleaned_data["is_default"]
+        return [*super().columns(), *(["is_default"] if loses_flag else [])]
 
     def _close(self, **available: Callable[[str], bool]) -> None:
         """Show the options that no transport can serve yet as such."""
@@ -167,6 +178,6 @@ class ProfileForm(RecordForm):
     def save(self, commit: bool = True) -> EmailServerProfile:
         """Saves the profile; as the new default, it takes the flag off the former one."""
         profile: EmailServerProfile = super().save(commit)
-        if self.cleaned_data["is_default"]:
+        if "is_default" in self.changes and self.cleaned_data["is_default"]:
             make_default(profile)
         return profile

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import UniqueConstraint
-from django.forms.models import construct_instance
 
-if TYPE_CHECKING:
-    _ModelForm = forms.ModelForm[Any]
-else:
-    _ModelForm = forms.ModelForm
+from .shared import SharedForm
 
 
 def _columns(constraint: UniqueConstraint) -> list[str]:
@@ -38,14 +34,12 @@ class Summed(forms.BaseForm):
         return found
 
 
-class RecordForm(Summed, _ModelForm):
+class RecordForm(Summed, SharedForm):
     """A form whose record judges all of itself: `full_clean()` leaves nothing out.
 
     Errors of fields that are not on the form become errors of the form as a whole. Fields named in
     `secrets` are passwords: declared as `Password`, stored only when something was typed.
     """
-
-    secrets: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, read_only: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,10 +49,9 @@ class RecordForm(Summed, _ModelForm):
                 field.widget.attrs.setdefault("class", "input")
 
     def _post_clean(self) -> None:
-        self.instance = construct_instance(self, self.instance, self._meta.fields, self._meta.exclude)
-        for name in self.secrets:
-            if self.cleaned_data.get(name):
-                setattr(self.instance, name, self.cleaned_data[name])
+        if self.exists and self._refuse_conflicts():
+            return  # what is settled now is judged with the next save
+        self._construct()
         self._judge()
 
     def _judge(self) -> None:
@@ -96,6 +89,8 @@ class RecordForm(Summed, _ModelForm):
             return False
         try:
             with transaction.atomic():
+                if self.overtaken():
+                    return False
                 self.save()
         except ValidationError as error:
             self._hand_over(error)
@@ -104,3 +99,10 @@ class RecordForm(Summed, _ModelForm):
             if not self.errors:
                 raise
         return not self.errors
+
+    def save(self, commit: bool = True) -> Any:
+        """Write a new record, or the columns of one that were changed here."""
+        if not self.exists:
+            return super().save(commit)
+        self.instance.save(update_fields=self.columns())
+        return self.instance

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from emailprofiles.forms import Password, RecordForm, YesNo
+from emailprofiles.history import who_acts
 from emailprofiles.models import AuthenticateUsing, EmailServerProfile
 
 from ..models import IncomingMethod, Mailbox, account_reader
@@ -44,15 +45,12 @@ class CredentialsForm(RecordForm):
             self.fields["password"].widget.attrs["placeholder"] = "stored — leave empty to keep"
 
     def save(self, commit: bool = True) -> Mailbox:
-        """Write what the page asks for, and no column that somebody else may have changed meanwhile."""
-        box: Mailbox = self.instance
-        if box.pk is None:
-            box.save()
-        else:
-            asked = [name for name in self._meta.fields or () if name in self.fields]
-            typed = [name for name in self.secrets if self.cleaned_data.get(name)]
-            box.save(update_fields=[*asked, *typed, "changed_by"])
+        self.instance.changed_by = who_acts().person
+        box: Mailbox = super().save(commit)
         return box
+
+    def columns(self) -> list[str]:
+        return [*super().columns(), "changed_by"]
 
     def typed(self, name: str) -> str:
         """What stands in a field of the page now; what has no field here stands in the record."""

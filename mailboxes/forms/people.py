@@ -7,10 +7,12 @@ from typing import Any
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db.models import Model
 
 from emailprofiles.forms import (
     Choice,
     Exact,
+    Lines,
     Password,
     PersonField,
     RecordForm,
@@ -20,7 +22,15 @@ from emailprofiles.forms import (
 )
 
 from .. import roles
-from ..models import REPLIES_UNKNOWN, EmailConfigurationSettings, IncomingFilter, Queue, User
+from ..models import (
+    REPLIES_UNKNOWN,
+    EmailConfigurationSettings,
+    IncomingFilter,
+    Mailbox,
+    Queue,
+    Regarding,
+    User,
+)
 from .preferences import LanguageField, TimeZoneField
 
 FILTER_LABEL = {"incoming_filter": "Convert incoming email to activities"}
@@ -69,11 +79,24 @@ class UserForm(RecordForm):
         if self.instance.pk is None:
             password.required = True
         else:
-            self.fields["role"].initial = roles.role_of(self.instance)
             self.fields[
                 "email"
             ].help_text = "A change here also changes the mailbox, and needs a new approval."
             password.widget.attrs["placeholder"] = "stored — leave empty to keep"
+
+    @property
+    def write_only(self) -> dict[str, str]:
+        return {"new_password": "password"}
+
+    def beside(self, record: User) -> dict[str, Any]:
+        return {"role": roles.role_of(record)}
+
+    def lock(self) -> Model:
+        _lock_mailbox(self.instance)
+        return super().lock()
+
+    def columns(self) -> list[str]:
+        return [*super().columns(), *(["is_superuser"] if "role" in self.changes else [])]
 
     def clean(self) -> dict[str, Any]:
         super().clean()
@@ -95,11 +118,18 @@ class UserForm(RecordForm):
         """Saves the user with their role; raises ValidationError when nobody would be left to administer."""
         EmailConfigurationSettings.lock()  # two administrators who demote each other come one after the other
         role = roles.Role(self.cleaned_data["role"])
-        if self.instance.pk is not None:
+        moves = "role" in self.changes
+        if self.exists and moves:
             roles.set_role(self.instance, role)
         user: User = super().save(commit)
-        roles.set_role(user, role)
+        if moves:
+            roles.set_role(user, role)
         return user
+
+
+def _lock_mailbox(regarding: Regarding) -> None:
+    """The mailbox of a user or queue comes first, as in their `save()`."""
+    Mailbox.objects.select_for_update().filter(**{regarding.kind: regarding}).first()
 
 
 class QueueForm(RecordForm):
@@ -115,8 +145,9 @@ class QueueForm(RecordForm):
         "finds it under My queues and may join. Either way, the owner and its members see all of its messages, "
         "and nobody else but administrators does.",
     )
-    members = forms.CharField(
+    members = Lines(
         label="Members",
+        written=written_as,
         required=False,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "autocapitalize": "none"}),
         help_text="One on each line: an email address, a user name or a full name. Members see the messages of "
@@ -134,10 +165,15 @@ class QueueForm(RecordForm):
         super().__init__(*args, **kwargs)
         _close_replies(self)
         if self.instance.pk is not None:
-            members = self.instance.members.order_by("first_name", "last_name", "username")
-            self.fields["members"].initial = "\n".join(written_as(member) for member in members)
             hint = "A change here also changes the mailbox, and needs a new approval."
             self.fields["email_address"].help_text = hint
+
+    def beside(self, record: Queue) -> dict[str, Any]:
+        return {"members": list(record.members.order_by("first_name", "last_name", "username"))}
+
+    def lock(self) -> Model:
+        _lock_mailbox(self.instance)
+        return super().lock()
 
     def clean_members(self) -> list[User]:
         """The people named, each once; one sentence for each line that names nobody."""
@@ -160,5 +196,6 @@ class QueueForm(RecordForm):
 
     def save(self, commit: bool = True) -> Queue:
         queue: Queue = super().save(commit)
-        queue.members.set(self.cleaned_data["members"])
+        if "members" in self.changes:
+            queue.members.set(self.cleaned_data["members"])
         return queue

@@ -41,8 +41,3 @@ class PreferencesForm(RecordForm):
         fields = ("time_zone", "language", "theme")
         widgets = {"theme": forms.RadioSelect}
         help_texts = {"theme": "With Auto, your computer or phone decides."}
-
-    def save(self, commit: bool = True) -> User:
-        user: User = self.instance
-        user.save(update_fields=list(self._meta.fields or ()))
-        return user

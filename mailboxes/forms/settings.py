@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from auditlog.models import LogEntry
 from django import forms
 from django.core.exceptions import ValidationError
 
 from emailprofiles.defaults import make_default
-from emailprofiles.forms import Choice, RecordForm, YesNo
+from emailprofiles.forms import Choice, Lines, RecordForm, YesNo
+from emailprofiles.history import last_change
 from emailprofiles.models import EmailServerProfile
 
 from ..models import ActMethod, EmailConfigurationSettings, RoutingHeader
@@ -41,7 +43,7 @@ class SettingsForm(RecordForm):
         label="Route by To and Cc when nothing else matches",
         help_text="The sender writes these, so they count least.",
     )
-    routing_headers = forms.CharField(
+    routing_headers = Lines(
         label="Routing headers",
         required=False,
         widget=forms.Textarea(attrs={"rows": 9, "class": "input mono", "spellcheck": "false"}),
@@ -68,9 +70,22 @@ class SettingsForm(RecordForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["default_act_method"].widget.unavailable = NO_CALENDARS
+
+    def beside(self, record: EmailConfigurationSettings) -> dict[str, Any]:
         default = EmailServerProfile.objects.filter(is_default=True).first()
-        self.fields["default_profile"].initial = default
-        self.fields["routing_headers"].initial = "\n".join(RoutingHeader.names())
+        return {"default_profile": default, "routing_headers": RoutingHeader.names()}
+
+    def last_change(self, name: str) -> LogEntry | None:
+        default = self.beside(self.instance)["default_profile"]
+        if name == "default_profile" and default is not None:
+            return last_change(default, "is_default")
+        return super().last_change(name)
+
+    def lock(self) -> EmailConfigurationSettings:
+        """The record, then the profiles, one of which may be the default."""
+        record = EmailConfigurationSettings.lock()
+        list(EmailServerProfile.objects.select_for_update().order_by("pk"))
+        return record
 
     def clean_default_act_method(self) -> str:
         method: str = self.cleaned_data["default_act_method"]
@@ -93,8 +108,10 @@ class SettingsForm(RecordForm):
 
     def save(self, commit: bool = True) -> EmailConfigurationSettings:
         settings: EmailConfigurationSettings = super().save(commit)
-        make_default(self.cleaned_data["default_profile"])
-        RoutingHeader.replace(self.cleaned_data["routing_headers"])
+        if "default_profile" in self.changes:
+            make_default(self.cleaned_data["default_profile"])
+        if "routing_headers" in self.changes:
+            RoutingHeader.replace(self.cleaned_data["routing_headers"])
         return settings
 
 

@@ -30,8 +30,8 @@ SUGGESTED = 20
 def new(request: HttpRequest) -> HttpResponseBase:
     """A new forward mailbox; mailboxes of users and queues are made with them."""
     form = MailboxForm(request.POST or None, instance=_new_forward(request), initial=_proposed(request))
-    if request.method == "POST" and _saved(request, form):
-        return _after_save(request, form.instance)
+    if request.method == "POST" and form.try_save():
+        return _after_save(request, form)
     return render(request, "mailboxes/mailbox_new.html", {"form": form, "office": Office.read()})
 
 
@@ -57,23 +57,20 @@ def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
     mailbox = mailbox_of(pk)
     may_administer = request.user.has_perm(ADMINISTER)
     form = MailboxForm(request.POST or None, instance=mailbox, read_only=not may_administer)
-    if request.method == "POST" and _saved(request, form):
-        if "email_address" in form.changed_data:
+    if request.method == "POST" and form.try_save():
+        if "email_address" in form.changes:
             say_what_a_new_address_waits_for(request, mailbox_of(pk))
-        return _after_save(request, mailbox)
+        return _after_save(request, form)
     # A refused form has left its marks on the record in memory: the page shows the stored one.
     stored = mailbox_of(pk) if form.is_bound else mailbox
     context = _page(request, stored) | {"form": form, "may_administer": may_administer}
     return render(request, "mailboxes/mailbox_edit.html", context)
 
 
-def _saved(request: HttpRequest, form: MailboxForm) -> bool:
-    form.instance.changed_by = person(request)
-    return form.try_save()
-
-
-def _after_save(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
-    then = request.POST.get("then")
+def _after_save(request: HttpRequest, form: MailboxForm) -> HttpResponse:
+    mailbox, then = form.instance, request.POST.get("then")
+    for sentence in form.meanwhile:
+        messages.info(request, sentence)
     if then == "test":
         return ask_for_test(request, mailbox)
     messages.success(request, f"{mailbox.name} is saved.")

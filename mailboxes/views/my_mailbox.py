@@ -24,8 +24,8 @@ def my_mailbox(request: HttpRequest) -> HttpResponseBase:
     """The page; a post stores the three columns of Credentials, whatever else it brings."""
     mailbox = _own(request)
     form = OwnCredentialsForm(request.POST or None, instance=mailbox)
-    if request.method == "POST" and _saved(request, form):
-        return _after_save(request, mailbox)
+    if request.method == "POST" and form.try_save():
+        return _after_save(request, form)
     # A refused form has left its marks on the record in memory: the page shows the stored one.
     stored = _own(request) if form.is_bound else mailbox
     context = _results(stored) | {
@@ -49,14 +49,11 @@ def _own(request: HttpRequest) -> Mailbox:
     return get_object_or_404(rows_of(Mailbox.objects.all()), user=person(request))
 
 
-def _saved(request: HttpRequest, form: OwnCredentialsForm) -> bool:
-    form.instance.changed_by = person(request)
-    return form.try_save()
-
-
-def _after_save(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
+def _after_save(request: HttpRequest, form: OwnCredentialsForm) -> HttpResponse:
+    for sentence in form.meanwhile:
+        messages.info(request, sentence)
     if request.POST.get("then") == "test":
-        request_test(request, mailbox)
+        request_test(request, form.instance)
         return redirect(reverse("my-mailbox") + "#results")
     messages.success(request, "Your credentials are saved.")
     return redirect("my-mailbox")

@@ -70,10 +70,12 @@ def queue_edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _saved(request: HttpRequest, form: UserForm | QueueForm, kind: str) -> HttpResponse:
     record: User | Queue = form.instance
+    for sentence in form.meanwhile:
+        messages.info(request, sentence)
     mailbox = rows_of(Mailbox.objects.all()).get(**{kind: record})
     sentence = '{} is saved. <a href="{}">Open the mailbox</a>'
     messages.success(request, format_html(sentence, record.label, reverse("mailbox-edit", args=[mailbox.pk])))
-    if record.address_field in form.changed_data:
+    if record.address_field in form.changes:
         say_what_a_new_address_waits_for(request, mailbox)
     if request.POST.get("then") == "close":
         return redirect(f"{kind}-list")

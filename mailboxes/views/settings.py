@@ -20,6 +20,8 @@ def configuration(request: HttpRequest) -> HttpResponse:
     form = SettingsForm(request.POST or None, instance=EmailConfigurationSettings.load())
     if request.method == "POST" and form.try_save():
         messages.success(request, "Email Configuration Settings are saved.")
+        for sentence in form.meanwhile:
+            messages.info(request, sentence)
         close = request.POST.get("then") == "close"
         return redirect("settings-home" if close else "configuration")
     return render(request, "mailboxes/configuration.html", {"form": form}, status=422 if form.errors else 200)
