@@ -41,7 +41,7 @@ def what_stops(record: User | Queue) -> list[str]:
 def _running(mailbox: Mailbox) -> list[str]:
     office, working = Office.read(), (IncomingMethod.SERVER_SIDE, IncomingMethod.FORWARD)
     return [
-        str(Direction(direction).label) + ("" if direction == Direction.ACT else " email")
+        str(Direction(direction).label).lower() + ("" if direction == Direction.ACT else " email")
         for direction in Direction.values
         if mailbox.method(direction) in working and first_unmet(mailbox, direction, office) is None
     ]

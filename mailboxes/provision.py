@@ -20,6 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models, transaction
 from django.db.models import Q
@@ -316,6 +317,7 @@ class _Provisioning:
             if not user.password:
                 user.set_unusable_password()
         elif not user.password or not user.check_password(clear):
+            entry.faults += _weaknesses(clear, user, entry.table)
             user.set_password(clear)
 
     def _role(self, entry: Entry) -> None:
@@ -541,6 +543,16 @@ def _aware(value: Any) -> Any:
     if isinstance(value, datetime) and timezone.is_naive(value):
         return timezone.make_aware(value)
     return value
+
+
+def _weaknesses(clear: str, user: User, table: Table) -> list[str]:
+    """What Django's password validators have against a sign-in password, at the key that gave it."""
+    try:
+        validate_password(clear, user)
+    except ValidationError as error:
+        key = next(key for key in _secret("password") if key in table)
+        return [f"{key}: {' '.join(error.messages)}"]
+    return []
 
 
 def _set_servers(profile: EmailServerProfile, table: Table) -> None:

@@ -14,6 +14,7 @@ from .views import (
     mailboxes,
     messages,
     my_mailbox,
+    own_queues,
     password,
     people,
     people_lists,
@@ -58,6 +59,9 @@ urlpatterns: list[URLPattern] = [
     # What everyone has: the own mailbox, preferences.
     path("my-mailbox/", my_mailbox.my_mailbox, name="my-mailbox"),
     path("my-mailbox/results/", my_mailbox.results, name="my-mailbox-results"),
+    path("my-queues/", own_queues.own_queues, name="own-queues"),
+    path("my-queues/<int:pk>/join/", own_queues.join, name="own-queues-join"),
+    path("my-queues/<int:pk>/leave/", own_queues.leave, name="own-queues-leave"),
     path("me/", preferences.preferences, name="me"),
     # People, settings, messages, quarantine, alerts.
     path("profiles/<int:pk>/confirm/", profiles.confirm, name="profile-confirm"),

@@ -143,7 +143,10 @@ class Frame:
 
     @cached_property
     def work(self) -> list[Entry]:
-        entries = [Entry("message", "Messages", "message", reverse("message-list"))]
+        entries = [
+            Entry("message", "Messages", "message", reverse("message-list")),
+            Entry("own", "My queues", "queue", reverse("own-queues")),
+        ]
         if self.own_alerts is not None:
             address, alerts = reverse("my-mailbox"), self.own_alerts
             entries = [Entry("my", "My mailbox", "mailbox", address, alerts, urgent=True), *entries]

@@ -77,7 +77,7 @@ def test_running_directions_are_named(hanna: User, amaras: Client, office: Offic
     state.tested_mailbox_version, state.tested_profile_version = 1, 1
     state.save()
 
-    assert "Incoming email stops." in text(amaras.get(at("deactivate", hanna)))
+    assert "incoming email stops." in text(amaras.get(at("deactivate", hanna)))
 
 
 def test_a_deactivated_user_takes_the_mailbox_along_and_is_signed_out(hanna: User, amaras: Client) -> None:

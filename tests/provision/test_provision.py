@@ -552,3 +552,70 @@ class TestCommand:
         call_command("provision", str(file), stdout=output)
         assert "Record" in output.getvalue()
         assert "forward mailbox Collection 1" in output.getvalue()
+
+
+class TestPeople:
+    WITHOUT_PASSWORD = OFFICE.replace('password_env = "AMARA_PASSWORD"', "%s")
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ('password = "Zwiebel"', "password: This password is too short"),
+            ('password = "password1"', "password: This password is too common."),
+            ('password_env = "WEAK"', "password_env: The password is too similar to the username."),
+            ('password_file = "weak"', "password_file: The password is too similar to the Email address."),
+        ],
+    )
+    def test_a_weak_sign_in_password_is_refused_at_its_key(
+        self, db: None, tmp_path: Path, given: str, said: str
+    ) -> None:
+        (tmp_path / "weak").write_text("amara@contoso\n")
+        report = provision.apply(
+            tomllib.loads(self.WITHOUT_PASSWORD % given), env=ENV | {"WEAK": "amaramara"}, folder=tmp_path
+        )
+
+        line = next(line for line in report.lines if line.record == "user amara")
+        assert line.outcome == Outcome.WRONG
+        assert said in line.why
+        assert not User.objects.exists()
+
+    def test_a_weak_password_that_is_stored_already_is_no_change(self, db: None) -> None:
+        amara = User.objects.create_user("amara", "amara@contoso.com", "short")
+        roles.set_role(amara, roles.Role.ADMINISTRATOR)
+
+        assert apply(self.WITHOUT_PASSWORD % 'password = "short"').wrong == 0
+
+    def test_what_people_choose_and_who_works_where(self, db: None) -> None:
+        text = OFFICE.replace(
+            'role = "administrator"\n',
+            'role = "administrator"\ntime_zone = "Europe/Berlin"\nlanguage = "en"\ntheme = "dark"\n'
+            'incoming_filter = "all"\n',
+        ).replace(
+            'owner = "amara"\nmailbox', 'owner = "amara"\nis_private = false\nmembers = ["amara"]\nmailbox'
+        )
+
+        assert apply(text).wrong == 0
+        assert apply(text).count(Outcome.EQUAL) == 5
+
+        amara, support = User.objects.get(), Queue.objects.get()
+        assert (amara.time_zone, amara.theme) == ("Europe/Berlin", "dark")
+        assert not support.is_private
+        assert list(support.members.all()) == [amara]
+
+    @pytest.mark.parametrize(
+        ("key", "said"),
+        [
+            ('time_zone = "Mars/Olympus"', "time_zone: Type the name of a time zone"),
+            ('language = "tlh"', "language: Choose one of: English (en)."),
+            ('incoming_filter = "replies"', "incoming_filter: Choose All messages"),
+            ('theme = "plaid"', "theme: Value 'plaid' is not a valid choice."),
+        ],
+    )
+    def test_what_cannot_be_honoured_is_refused_at_its_key(self, db: None, key: str, said: str) -> None:
+        report = apply(OFFICE.replace('role = "administrator"\n', f'role = "administrator"\n{key}\n'))
+
+        assert said in next(line.why for line in report.lines if line.record == "user amara")
+
+    def test_a_queue_of_a_file_is_private_unless_it_says_otherwise(self, db: None) -> None:
+        apply(OFFICE)
+        assert Queue.objects.get().is_private
