@@ -290,7 +290,7 @@ class Mailbox(models.Model):
 
     @property
     def mailbox_test_completed_on(self) -> Any:
-        test = self.tests.filter(finished_at__isnull=False).order_by("-finished_at").first()
+        test = self.tests.filter(finished_at__isnull=False, enables=True).order_by("-finished_at").first()
         return test.finished_at if test else None
 
     def clean(self) -> None:

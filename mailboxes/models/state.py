@@ -145,11 +145,19 @@ class ConfigurationTest(models.Model):
         return f"test of {self.mailbox} requested at {self.requested_at:%Y-%m-%d %H:%M}"
 
     @classmethod
-    def request(cls, mailbox: Mailbox, requested_by: User | None) -> ConfigurationTest:
-        """Ask for a test; an open one of this mailbox is returned instead of a second."""
+    def request(
+        cls, mailbox: Mailbox, requested_by: User | None, *, enables: bool = True
+    ) -> ConfigurationTest:
+        """Ask for a test; an open one of this mailbox is returned instead of a second.
+
+        With `enables` False it only looks. Who asks for more while it is open gets more, never less.
+        """
         test, _ = cls.objects.get_or_create(
-            mailbox=mailbox, finished_at=None, defaults={"requested_by": requested_by}
+            mailbox=mailbox, finished_at=None, defaults={"requested_by": requested_by, "enables": enables}
         )
+        if enables and not test.enables:
+            cls.objects.filter(pk=test.pk).update(enables=True)
+            test.enables = True
         return test
 
 
@@ -183,8 +191,8 @@ class TestStep(models.Model):
 class Survey(models.Model):
     """What a test found in the folder before anything is collected from it, and where it would go.
 
-    `messages` stand there, `wanted` of them are not older than *Process Email From*; the newest
-    `looked_at` of these were read and routed as the engine does, with nothing kept or marked.
+    `messages` stand there, `wanted` of them are not older than *Process Email From*; of the newest
+    `sample` of these `looked_at` were read and routed as the engine does, with nothing kept or marked.
     """
 
     test = models.OneToOneField(ConfigurationTest, models.CASCADE, related_name="survey")
@@ -193,7 +201,8 @@ class Survey(models.Model):
     oldest_at = models.DateTimeField(null=True, blank=True)
     wanted_from = models.DateTimeField(null=True, blank=True)
     wanted = models.PositiveBigIntegerField()
-    looked_at = models.PositiveIntegerField()
+    sample = models.PositiveIntegerField(default=0)
+    looked_at = models.PositiveIntegerField(default=0)
     taken_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
@@ -201,7 +210,7 @@ class Survey(models.Model):
 
 
 class SurveyShare(models.Model):
-    """How many of the messages looked at would go to one mailbox, or wait in quarantine for one reason."""
+    """How many of the messages looked at would go to one mailbox, or to nobody for one reason."""
 
     survey = models.ForeignKey(Survey, models.CASCADE, related_name="shares")
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, null=True, blank=True, related_name="+")

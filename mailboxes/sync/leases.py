@@ -202,12 +202,12 @@ def claim_test(holder: str) -> ConfigurationTest | None:
         return take_test(test, holder, moment) if test else None
 
 
-def own_test(mailbox: Mailbox, holder: str) -> ConfigurationTest | None:
+def own_test(mailbox: Mailbox, holder: str, *, enables: bool = True) -> ConfigurationTest | None:
     """An open test of this mailbox that is ours, made if there is none; None while another worker runs one."""
     with transaction.atomic():
         _one_claim_at_a_time()
         moment = now()
-        test = ConfigurationTest.request(mailbox, None)
+        test = ConfigurationTest.request(mailbox, None, enables=enables)
         if not ConfigurationTest.objects.filter(free(moment, [test.lease_holder]), pk=test.pk).exists():
             return None
         return take_test(test, holder, moment)
@@ -226,4 +226,11 @@ def renew_test(test: ConfigurationTest) -> None:
     """Give the worker of this test its full time again."""
     ConfigurationTest.objects.filter(pk=test.pk, lease_holder=test.lease_holder, fence=test.fence).update(
         lease_until=now() + LENGTH
+    )
+
+
+def let_go(test: ConfigurationTest) -> None:
+    """Leave a test that we do not finish to the next worker."""
+    ConfigurationTest.objects.filter(pk=test.pk, lease_holder=test.lease_holder, fence=test.fence).update(
+        lease_holder="", lease_until=None
     )

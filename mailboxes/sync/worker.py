@@ -19,6 +19,7 @@ from emailprofiles.errors import MailError
 
 from .. import alerts, configtest
 from ..models import ConfigurationTest, Direction, EngineProcess, Mailbox, ServerCircuit, SyncState
+from ..survey import Abandoned
 from . import backoff, leases
 from .incoming import BrokenOff, Tally, synchronize
 from .leases import Lease, LeaseLost
@@ -300,6 +301,9 @@ def run_test(test: ConfigurationTest, stopping: Callable[[], bool]) -> dict[str,
             return None
         time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for
     try:
-        return configtest.run(test)
+        return configtest.run(test, stopping)
+    except Abandoned:
+        leases.let_go(test)
+        return None
     finally:
         leases.release(lease)

@@ -28,16 +28,16 @@ def test(request: HttpRequest, pk: int) -> HttpResponse:
     return ask_for_test(request, mailbox_of(pk))
 
 
-def ask_for_test(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
+def ask_for_test(request: HttpRequest, mailbox: Mailbox, *, enables: bool = True) -> HttpResponse:
     """Request a test, and show its ladder."""
-    request_test(request, mailbox)
+    request_test(request, mailbox, enables=enables)
     return redirect(reverse("mailbox-edit", args=[mailbox.pk]) + "#results")
 
 
-def request_test(request: HttpRequest, mailbox: Mailbox) -> None:
-    """Request a test, or say that there is nothing to test."""
+def request_test(request: HttpRequest, mailbox: Mailbox, *, enables: bool = True) -> None:
+    """Request a test, or a look that enables nothing; or say that there is nothing to test."""
     if any(plan(mailbox, direction) for direction in Direction.values):
-        ConfigurationTest.request(mailbox, person(request))
+        ConfigurationTest.request(mailbox, person(request), enables=enables)
     else:
         messages.warning(request, "Nothing to test: no direction is Forward Mailbox or server-side here.")
 
