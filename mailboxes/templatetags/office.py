@@ -33,13 +33,17 @@ def icon(name: str) -> SafeString:
 
 @register.simple_tag(name="help")
 def help_link(where: str, label: str = "") -> SafeString:
-    """A small link to a topic, or to one of its sections ("topic#section"); it reads "Help: …" without eyes."""
+    """A small link to a topic, or to one of its sections ("topic#section"); without eyes it reads "Help: …".
+
+    It opens beside the page, so that nothing typed there is lost.
+    """
     slug, _, anchor = where.partition("#")
     topic = handbook.topic(slug)
     says = label or (topic.heading(anchor) if anchor else topic.title)
     address = f"{topic.address}#{anchor}" if anchor else topic.address
     return format_html(
-        '<a class="to-help" href="{}">{}<span><span class="vh">Help: </span>{}</span></a>',
+        '<a class="to-help" href="{}" target="_blank">{}<span><span class="vh">Help: </span>{}'
+        '<span class="vh">, in a new tab</span></span></a>',
         address,
         icon("help"),
         says,
@@ -53,8 +57,11 @@ def section(context: Context, anchor: str) -> SafeString:
 
 
 @register.inclusion_tag("_field.html")
-def field(bound: BoundField, css: str = "", required: bool | None = None) -> dict[str, Any]:
-    """A field with its label, control, sentence and hint; `css` may say "wide", "when-yes", "reveals"."""
+def field(bound: BoundField, css: str = "", required: bool | None = None, topic: str = "") -> dict[str, Any]:
+    """A field with its label, control, sentence, hint and the `topic` of the help that explains it.
+
+    `css` may say "wide", "when-yes", "reveals".
+    """
     widget = bound.field.widget
     shape = "control"
     if isinstance(widget, forms.RadioSelect):
@@ -62,7 +69,7 @@ def field(bound: BoundField, css: str = "", required: bool | None = None) -> dic
     elif isinstance(widget, forms.CheckboxInput):
         shape = "tick"
     shown = bound.field.required if required is None else required
-    return {"field": bound, "css": css, "shape": shape, "required": shown}
+    return {"field": bound, "css": css, "shape": shape, "required": shown, "topic": topic}
 
 
 @register.inclusion_tag("_locked_field.html")

@@ -103,6 +103,7 @@ class Cell:
     name: str
     state: Standing
     long_name: str = ""
+    topic: str = ""
 
 
 def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
@@ -111,7 +112,7 @@ def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
         Cell("Incoming", standing(mailbox, Direction.INCOMING, office)),
         Cell("Outgoing", standing(mailbox, Direction.OUTGOING, office)),
         Cell("ACT", standing(mailbox, Direction.ACT, office), LABELS[Direction.ACT]),
-        Cell("Email approval", approval_of(mailbox)),
+        Cell("Email approval", approval_of(mailbox), topic="approval"),
     ]
 
 
