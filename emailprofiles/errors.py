@@ -25,6 +25,7 @@
     │   └── CapabilityMissing       profile    needs a person
     ├── mailbox
     │   ├── SignInRefused           mailbox    needs a person
+    │   │   ├── NotOnBehalf         mailbox    needs a person   (of one account for another's mailbox)
     │   │   └── MayNotOpen          mailbox    needs a person   (signed in, but not for that mailbox)
     │   ├── FolderMissing           mailbox    needs a person
     │   ├── FolderReadOnly          mailbox    needs a person
@@ -246,9 +247,19 @@ class SignInRefused(MailboxError):
     advice = "Check user name and password; some servers ask for an app password or a released account."
 
 
+class NotOnBehalf(SignInRefused):
+    """Of an account that signs in for another's mailbox; many servers do not say which of both was wrong."""
+
+    sentence = "The server refused the sign-in on behalf of this mailbox"
+    advice = (
+        "Check user name and password in the profile. If they are right, on the server allow the service account "
+        "to open this mailbox, or use the mailbox's own credentials."
+    )
+
+
 class MayNotOpen(SignInRefused):
     sentence = "The sign-in is right, but does not entitle to open this mailbox"
-    about = "The sign-in is right, but does not entitle to open the mailbox of {seen}"
+    about = "The sign-in of {seen} is right, but does not entitle to open that mailbox"
     advice = (
         "On the server, allow the service account to open this mailbox, or use the mailbox's own credentials."
     )

@@ -135,6 +135,7 @@ passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {base}/masters/%u
   master = yes
+  pass = yes
 }}
 passdb {{
   driver = passwd-file

@@ -28,6 +28,7 @@ from emailprofiles.errors import (
     MessageUnavailable,
     NetworkError,
     NoGreeting,
+    NotOnBehalf,
     NotThisProtocol,
     ProtocolError,
     ServerBusy,
@@ -45,6 +46,7 @@ from emailprofiles.transports.imap_words import (
     AT_CHANGE,
     AT_SELECT,
     AT_SIGN_IN,
+    AT_SIGN_IN_ON_BEHALF,
     LIBRARY_ERRORS,
     Reading,
     meaning,
@@ -146,15 +148,18 @@ class Imap(IncomingTransport):
             if not isinstance(who, Password) or not who.username:
                 raise SettingsIncomplete("IMAP needs a user name and a password")
             self._check_mechanisms(who)
-            with self._command(who.username, AT_SIGN_IN, SignInRefused) as client:
+            with self._signing_in(who) as client:
                 client.session.sign_in(who)
             with self._command() as client:
                 self._capabilities = frozenset(
                     name.decode("ascii", "replace") for name in client.capabilities()
                 )
-        return Step(
-            StepName.SIGNED_IN, f"{who.username} for {who.authorize_as}" if who.authorize_as else who.username
-        )
+        return Step(StepName.SIGNED_IN, _signer(who))
+
+    def _signing_in(self, who: Password) -> AbstractContextManager[Client]:
+        if who.authorize_as:
+            return self._command(_signer(who), AT_SIGN_IN_ON_BEHALF, NotOnBehalf)
+        return self._command(_signer(who), AT_SIGN_IN, SignInRefused)
 
     def _check_mechanisms(self, who: Password) -> None:
         """No password leaves this machine where the server says beforehand that it won't take it."""
@@ -459,6 +464,10 @@ def _may_set(flag: bytes, state: dict[bytes, Any]) -> bool:
 def _may_delete(rights: str) -> bool:
     """RFC 4314: t marks as deleted, e expunges; d is both in the older RFC 2086."""
     return {"t", "e"} <= set(rights) or "d" in rights
+
+
+def _signer(who: Password) -> str:
+    return f"{who.username} for {who.authorize_as}" if who.authorize_as else who.username
 
 
 def _capabilities_seen(offered: Iterable[str]) -> str:

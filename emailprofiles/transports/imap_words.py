@@ -14,6 +14,7 @@ from emailprofiles.errors import (
     FolderReadOnly,
     MailError,
     MayNotOpen,
+    NotOnBehalf,
     ProtocolError,
     ServerBusy,
     SignInRefused,
@@ -83,6 +84,8 @@ AT_SIGN_IN = (
     Meaning(("[authorizationfailed]",), MayNotOpen),
     *ANYTIME,
 )
+# The same for an account that signs in for another's mailbox (RFC 4616).
+AT_SIGN_IN_ON_BEHALF = (Meaning(AT_SIGN_IN[0].words, NotOnBehalf), *AT_SIGN_IN[1:])
 AT_SELECT = (
     Meaning(
         ("[nonexistent]", "[noperm]", "doesn't exist", "does not exist", "unknown mailbox"), FolderMissing
