@@ -18,62 +18,20 @@ from django.db.models.functions import Lower
 from . import history
 from .fields import EncryptedField
 from .rules import FieldRule, one_of
-from .transports import TRANSPORTS
+from .servertypes import PROTOCOLS, USUAL_PORTS, sign_in_is_available, type_is_available
+from .servertypes import AuthenticateUsing as AuthenticateUsing
+from .servertypes import SecurityChoice as SecurityChoice
+from .servertypes import ServerType as ServerType
 from .wire import Security
 
-
-class ServerType(models.TextChoices):
-    IMAP_SMTP = "imap_smtp", "IMAP/SMTP"
-    POP3_SMTP = "pop3_smtp", "POP3/SMTP"
-    EXCHANGE_SERVER = "exchange_server", "Exchange Server"
-    EXCHANGE_ONLINE = "exchange_online", "Exchange Online"
-    GMAIL = "gmail", "Gmail"
-
-
-class SecurityChoice(models.TextChoices):
-    TLS = Security.TLS.value, "SSL/TLS"
-    STARTTLS = Security.STARTTLS.value, "STARTTLS"
-    NONE = Security.NONE.value, "None"
-
-
-class AuthenticateUsing(models.TextChoices):
-    MAILBOX = "mailbox", "Credentials Specified by a User or Queue"
-    PROFILE = "profile", "Credentials Specified in Email Server Profile"
-    OAUTH = "oauth", "OAuth 2.0 (server to server)"
-    ANONYMOUS = "anonymous", "Without Credentials (Anonymous)"
-
-
-# Which protocol a server type speaks in each direction; a type is offered once the registry of
-# transports has both.
-PROTOCOLS: dict[str, tuple[str, str]] = {
-    ServerType.IMAP_SMTP: ("imap", "smtp"),
-    ServerType.POP3_SMTP: ("pop3", "smtp"),
-    ServerType.EXCHANGE_SERVER: ("ews", "ews"),
-    ServerType.EXCHANGE_ONLINE: ("graph", "graph"),
-    ServerType.GMAIL: ("gmail", "gmail"),
+# Columns that nothing obeys yet: shown with the reason, and refused when somebody sets one.
+NOT_OBEYED: dict[str, str] = {
+    "move_undelivered": "Not available in this version: what cannot be delivered waits in the quarantine, and its "
+    "copy on the server stays where it is.",
+    "caldav_url": "Not available in this version: there is no transport for calendars yet.",
+    "carddav_url": "Not available in this version: there is no transport for address books yet.",
+    "send_alert_email": "Not available in this version: alerts are shown here, and not sent by mail yet.",
 }
-
-# The ports that servers listen on by custom (RFC 8314 for implicit TLS).
-USUAL_PORTS: dict[tuple[str, str], int] = {
-    ("imap", Security.TLS): 993,
-    ("imap", Security.STARTTLS): 143,
-    ("imap", Security.NONE): 143,
-    ("smtp", Security.TLS): 465,
-    ("smtp", Security.STARTTLS): 587,
-    ("smtp", Security.NONE): 25,
-}
-
-
-def type_is_available(server_type: str) -> bool:
-    """Whether the registry has a transport for both directions of this server type."""
-    incoming, outgoing = PROTOCOLS[server_type]
-    return incoming in TRANSPORTS["incoming"] and outgoing in TRANSPORTS["outgoing"]
-
-
-def sign_in_is_available(authenticate_using: str) -> bool:
-    """Whether any transport can sign in like this."""
-    return authenticate_using != AuthenticateUsing.OAUTH
-
 
 # A new value in one of these sends mail, and stored credentials, to another place.
 LOCATION_FIELDS = (
@@ -86,6 +44,14 @@ LOCATION_FIELDS = (
 )
 # A new value here can send a stored password that lay unused to a place it was not typed for.
 SIGN_IN_FIELDS = ("authenticate_using", "username", "same_sign_in_for_outgoing", "outgoing_username")
+# What mailboxes obey from their next cycle on, without a new test.
+CYCLE_FIELDS = (
+    "process_email_from",
+    "min_polling_interval_minutes",
+    "messages_per_cycle",
+    "max_concurrent_connections",
+    "timeout_seconds",
+)
 # What a test vouches for.
 CONNECTION_FIELDS = (
     *LOCATION_FIELDS,
@@ -320,11 +286,22 @@ class EmailServerProfile(models.Model):
         """Raises ValidationError when a rule across rows is broken by now, IntegrityError for a row's own."""
         names = None if update_fields is None else set(update_fields)
         with transaction.atomic():
-            stored = type(self)._default_manager.select_for_update().filter(pk=self.pk).first()
+            stored = self._lock()
             if stored is not None:
                 self.clean()
                 names = self._count_changes(stored, names)
             super().save(*args, update_fields=names, **kwargs)
+
+    def _lock(self) -> EmailServerProfile | None:
+        """This row as stored, all rows locked in one order: rules compare the places that profiles read.
+
+        A mailbox locks the row of its profile, so what it reads is compared one save after the other, too.
+        """
+        if self.pk is None:
+            return None
+        all_rows = type(self)._default_manager.select_for_update()
+        list(all_rows.order_by("pk").values_list("pk"))
+        return all_rows.filter(pk=self.pk).first()
 
     def _count_changes(self, stored: EmailServerProfile, names: set[str] | None) -> set[str] | None:
         """Let the versions grow with what this save writes; returns all columns to write."""
@@ -359,6 +336,16 @@ def _available(profile: EmailServerProfile) -> dict[str, str]:
             "OAuth 2.0 is not available in this version: no transport can use it yet."
         )
     return errors
+
+
+def _obeyed(profile: EmailServerProfile) -> dict[str, str]:
+    """No setting is taken that nothing obeys; one that an earlier version took is no obstacle."""
+    stored = profile.stored()
+    return {
+        name: reason
+        for name, reason in NOT_OBEYED.items()
+        if getattr(profile, name) and (stored is None or changed(profile, stored, (name,)))
+    }
 
 
 def _location_needs_password(profile: EmailServerProfile) -> dict[str, str]:
@@ -488,6 +475,7 @@ history.watch(
 
 CROSS_ROW_RULES = (
     _available,
+    _obeyed,
     _location_needs_password,
     _unencrypted_is_confirmed,
     _mailboxes_keep_their_server,

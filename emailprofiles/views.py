@@ -14,7 +14,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from .forms import ProfileForm
-from .models import USUAL_PORTS, EmailServerProfile
+from .models import EmailServerProfile
+from .servertypes import USUAL_PORTS
 
 SEE = "emailprofiles.view_emailserverprofile"
 # Who administrates email may change profiles; the permission itself is declared where mailboxes are.

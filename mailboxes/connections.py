@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.conf import settings
 
 from emailprofiles.errors import SettingsIncomplete
-from emailprofiles.models import PROTOCOLS, AuthenticateUsing, EmailServerProfile
+from emailprofiles.models import AuthenticateUsing, EmailServerProfile
 from emailprofiles.secrets import Secret, SecretUnreadable
+from emailprofiles.servertypes import PROTOCOLS
 from emailprofiles.transports import TRANSPORTS, IncomingTransport, OutgoingTransport
 from emailprofiles.wire import Anonymous, Credentials, Disposal, Endpoint, Password, Security, StepName
 

@@ -28,14 +28,12 @@ from django.utils import timezone
 
 from emailprofiles.models import (
     LOCATION_FIELDS,
-    PROTOCOLS,
     SIGN_IN_FIELDS,
-    USUAL_PORTS,
     EmailServerProfile,
     changed,
 )
 from emailprofiles.secrets import Secret, SecretUnreadable
-from emailprofiles.wire import Security
+from emailprofiles.servertypes import SIDES, usual_port
 
 from .models import Approval, EmailConfigurationSettings, Mailbox, Queue, RoutingHeader, User
 from .roles import GROUPS, Role, role_of, set_role
@@ -338,8 +336,9 @@ class _Provisioning:
         table, name = entry.table, str(entry.table.get("name", ""))
         profile = EmailServerProfile.objects.filter(name__iexact=name).first() or EmailServerProfile()
         self._take(entry, profile)
+        former_ports = _usual_ports(profile)
         _set(profile, table, PROFILE_FIELDS)
-        _set_servers(profile, table)
+        _set_servers(profile, table, former_ports)
         self._owner(entry, profile)
         self._profile_secrets(entry, profile)
         if self._store(entry, profile):
@@ -555,14 +554,20 @@ def _weaknesses(clear: str, user: User, table: Table) -> list[str]:
     return []
 
 
-def _set_servers(profile: EmailServerProfile, table: Table) -> None:
-    protocols = PROTOCOLS.get(profile.server_type, ("", ""))
-    for side, protocol in zip(("incoming", "outgoing"), protocols, strict=True):
-        server = table.get(side, {})
-        for key, value in server.items():
+def _usual_ports(profile: EmailServerProfile) -> dict[str, int | None]:
+    return {
+        side: usual_port(profile.server_type, side, getattr(profile, f"{side}_security")) for side in SIDES
+    }
+
+
+def _set_servers(profile: EmailServerProfile, table: Table, former_ports: dict[str, int | None]) -> None:
+    """Where no port is given, a usual port stays the usual one, whatever type and security become."""
+    for side in SIDES:
+        for key, value in table.get(side, {}).items():
             setattr(profile, f"{side}_{key}", value)
-        usual = USUAL_PORTS.get((protocol, server.get("security", Security.TLS)))
-        if server and usual and "port" not in server and profile.pk is None:
+    for side, usual in _usual_ports(profile).items():
+        follows = getattr(profile, f"{side}_port") == former_ports[side]
+        if usual and follows and "port" not in table.get(side, {}):
             setattr(profile, f"{side}_port", usual)
 
 

@@ -9,20 +9,12 @@ from django import forms
 from django.utils import timezone
 
 from ..defaults import make_default
-from ..models import (
-    PROTOCOLS,
-    USUAL_PORTS,
-    AuthenticateUsing,
-    EmailServerProfile,
-    SecurityChoice,
-    sign_in_is_available,
-    type_is_available,
-)
+from ..models import AuthenticateUsing, EmailServerProfile, SecurityChoice
+from ..servertypes import PROTOCOLS, SIDES, USUAL_PORTS, sign_in_is_available, type_is_available
 from .controls import Choice, Exact, Moment, Number, Options, Password, YesNo
 from .people import PersonField
 from .record import RecordForm
 
-SIDES = ("incoming", "outgoing")
 NOT_YET = "Not available in this version."
 AUTHENTICATE_HINTS: dict[str, str] = {
     AuthenticateUsing.MAILBOX: "Each mailbox signs in for itself, with its own user name and password.",

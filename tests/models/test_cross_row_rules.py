@@ -161,6 +161,27 @@ class TestProfile:
         profile = EmailServerProfile(**profile_values(owner=amara, server_type=server_type))
         assert "is not available in this version" in refusal(profile)["server_type"][0]
 
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("move_undelivered", True),
+            ("send_alert_email", True),
+            ("caldav_url", "https://cal.contoso.com/"),
+            ("carddav_url", "https://card.contoso.com/"),
+        ],
+    )
+    def test_what_nothing_obeys_is_refused_and_what_an_earlier_version_took_is_no_obstacle(
+        self, office: Office, field: str, value: Any
+    ) -> None:
+        setattr(office.profile, field, value)
+        assert "Not available in this version" in refusal(office.profile)[field][0]
+        stored = EmailServerProfile.objects.filter(pk=office.profile.pk)
+        stored.update(**{field: value})
+        profile = stored.get()
+        profile.description = "Anything else"
+        profile.full_clean()
+        profile.save()
+
     def test_so_is_oauth(self, amara: User) -> None:
         profile = EmailServerProfile(**profile_values(owner=amara, authenticate_using="oauth"))
         assert "OAuth 2.0 is not available" in refusal(profile)["authenticate_using"][0]
@@ -263,6 +284,41 @@ class TestServerMailbox:
             setattr(branch, name, value)
         assert "Two mailboxes cannot collect from the same place." in refusal(branch)["incoming_host"][0]
 
+    def service(self, office: Office, name: str, **values: Any) -> EmailServerProfile:
+        """A profile whose own account opens the mailboxes by their addresses."""
+        own = {"authenticate_using": "profile", "username": "service", "password": "Feldsalat 23"}
+        made = EmailServerProfile.objects.create(
+            **profile_values(name=name, owner=office.amara, **own) | values
+        )
+        return EmailServerProfile.objects.get(pk=made.pk)
+
+    def test_an_account_is_the_same_whoever_signs_in_for_it(self, office: Office) -> None:
+        """Collection 1 signs in as forwardmailbox; the service account would open just that mailbox."""
+        second = forward(
+            office,
+            email_address="forwardmailbox",
+            server_profile=self.service(office, "Service"),
+            incoming_method="server_side",
+        )
+        assert "already reads INBOX of forwardmailbox" in refusal(second)["email_address"][-1]
+
+    def test_a_profile_edit_does_not_bring_two_together_either(self, office: Office) -> None:
+        profile = self.service(office, "Service", incoming_folder="Copies")
+        forward(
+            office,
+            email_address="noah@contoso.com",
+            server_profile=profile,
+            incoming_method="server_side",
+        ).save()
+        office.collection.username = "noah@contoso.com"
+        office.collection.password = "Feldsalat 23"
+        office.collection.save()
+        profile.incoming_folder = "INBOX"
+        assert "2 mailboxes would read INBOX of noah@contoso.com" in refusal(profile)["incoming_host"][0]
+        profile.incoming_folder = "Copies"
+        profile.authenticate_using = "mailbox"
+        profile.full_clean()
+
     def test_what_a_mailbox_does_not_use_is_no_account(self, office: Office) -> None:
         office.collection.allow_credentials = False
         office.collection.save()
@@ -326,6 +382,37 @@ class TestTwoWritersAtOnce:
         [refused] = both_at_once(*(mailbox.save for mailbox in pair))
         assert list(refused.message_dict) == ["username"]
         assert Mailbox.objects.filter(username="copies").count() == 1
+
+    def noahs(self, office: Office) -> EmailServerProfile:
+        """A profile whose service account opens noah@contoso.com, in a folder where nobody else reads."""
+        own = {"authenticate_using": "profile", "username": "service", "password": "Feldsalat 23"}
+        values = profile_values(name="Service", owner=office.amara, incoming_folder="Copies", **own)
+        profile = EmailServerProfile.objects.create(**values)
+        mailbox = forward(office, email_address="noah@contoso.com", incoming_method="server_side")
+        mailbox.server_profile = profile
+        mailbox.save()
+        return EmailServerProfile.objects.get(pk=profile.pk)
+
+    def test_two_profiles_move_to_the_same_place(self, office: Office) -> None:
+        service = self.noahs(office)
+        office.collection.username, office.collection.password = "Noah@contoso.com", "Feldsalat 23"
+        office.collection.save()
+        pair = [service, EmailServerProfile.objects.get(pk=office.profile.pk)]
+        for profile in pair:
+            profile.incoming_folder = "Orders"
+            profile.full_clean()
+        [refused] = both_at_once(*(profile.save for profile in pair))
+        assert "Two mailboxes cannot collect from the same place" in refused.messages[0]
+        assert EmailServerProfile.objects.filter(incoming_folder="Orders").count() == 1
+
+    def test_a_profile_moves_to_where_a_mailbox_begins_to_read(self, office: Office) -> None:
+        service = self.noahs(office)
+        service.incoming_folder = "INBOX"
+        mailbox = Mailbox.objects.get(pk=office.collection.pk)
+        mailbox.username, mailbox.password = "noah@contoso.com", "Feldsalat 23"
+        service.full_clean(), mailbox.full_clean()
+        [refused] = both_at_once(service.save, mailbox.save)
+        assert "Two mailboxes cannot collect from the same place" in refused.messages[0]
 
     def test_one_takes_the_server_away_and_one_begins_to_use_it(self, office: Office) -> None:
         branch = EmailServerProfile.objects.create(**profile_values(name="Branch", owner=office.amara))

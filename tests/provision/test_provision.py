@@ -200,6 +200,20 @@ class TestChanges:
         assert User.objects.get().mailbox.approval == "rejected"
         assert User.objects.get().check_password("Petersilie 21")
 
+    def test_a_usual_port_follows_the_security_and_another_one_stays(self, db: None) -> None:
+        root = User.objects.create_superuser("root", "root@contoso.com", "x")
+        text = '[[profile]]\nname = "Branch"\nincoming = { host = "imap.contoso.com", security = "tls" }\n'
+        apply(text)
+        assert told(apply(text.replace("tls", "starttls")))["profile Branch"] == (
+            "changed incoming.security, incoming.port"
+        )
+        profile = EmailServerProfile.objects.get(owner=root)
+        assert profile.incoming_port == 143
+        apply(text.replace('"tls"', '"starttls", port = 10143'))
+        apply(text)
+        profile.refresh_from_db()
+        assert (profile.incoming_security, profile.incoming_port) == ("tls", 10143)
+
     def test_the_default_profile_is_handed_over(self, provisioned: None) -> None:
         second = '[[profile]]\nname = "Branch"\nincoming = { host = "127.0.0.1", security = "none" }\n'
         report = apply(second + '[settings]\ndefault_server_profile = "branch"')
@@ -376,6 +390,16 @@ class TestWrong:
                 "approved: A forward mailbox needs no approval",
             ),
             ("port = 10143", "port = 0", "profile Head office: incoming.port: "),
+            (
+                "is_default = true",
+                "move_undelivered = true",
+                "profile Head office: move_undelivered: Not available in this version",
+            ),
+            (
+                "is_default = true",
+                'caldav_url = "https://cal.contoso.com/"',
+                "profile Head office: caldav_url: Not available in this version",
+            ),
             ("port = 10143", 'port = "many"', "profile Head office: incoming.port: "),
             (
                 'host = "127.0.0.1", port = 10143',
