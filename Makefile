@@ -36,12 +36,16 @@ run: install
 	@exec $(BIN)/python manage.py serve $(ARGS)
 
 # The servers that the tests start: as root they are installed, otherwise the tests say what they left out.
+# Postfix comes without a configuration, so it does not run by itself, and never in place of another mail server.
 servers:
 	@missing=""; \
 	command -v dovecot >/dev/null || missing="$$missing dovecot-imapd"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v sievec >/dev/null || missing="$$missing dovecot-sieve dovecot-lmtpd"; \
+	command -v postfix >/dev/null || command -v sendmail >/dev/null || missing="$$missing postfix"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections; \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
 				|| echo "Could not install:$$missing"; \
 		else \

@@ -39,7 +39,12 @@ from emailprofiles.wire import Endpoint, Security
 GOOD, EXPIRED, WRONG_NAME, UNTRUSTED, NO_PLAINTEXT = (f"127.0.0.{last}" for last in range(1, 6))
 """The addresses Dovecot answers at: each with its own certificate, the last without sign-in in the clear."""
 
-PACKAGES = {"dovecot": ("dovecot", "dovecot-imapd"), "chromium": ("chromium", "chromium")}
+PACKAGES = {
+    "dovecot": ("dovecot", "dovecot-imapd"),
+    "chromium": ("chromium", "chromium"),
+    "sieve": ("sievec", "dovecot-sieve dovecot-lmtpd"),
+    "postfix": ("postfix", "postfix"),
+}
 
 
 def needs(server: str) -> None:
@@ -511,6 +516,13 @@ class SmtpSink:
 
     def endpoint(self, timeout: float = 10, ca_file: str = "") -> Endpoint:
         return Endpoint(self.host, self.port, self.security, timeout, ca_file)
+
+    def holds(self, count: int) -> None:
+        """Wait until so many messages were taken."""
+        deadline = time.monotonic() + 20
+        while len(self.received) < count:
+            assert time.monotonic() < deadline, f"{len(self.received)} messages, not {count}"
+            time.sleep(0.05)
 
     def _authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object

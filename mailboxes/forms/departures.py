@@ -7,13 +7,13 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from emailprofiles.forms import PersonField, YesNo
+from emailprofiles.forms import PersonField, Summed, YesNo
 
 from ..departures import hand_over
 from ..models import User
 
 
-class HandOverForm(forms.Form):
+class HandOverForm(Summed, forms.Form):
     """The person who takes over everything that `user` owns."""
 
     to = PersonField(
@@ -35,12 +35,6 @@ class HandOverForm(forms.Form):
         except ValidationError as error:
             self.add_error("to", " ".join(error.messages))
             return None
-
-    @property
-    def summary(self) -> list[tuple[str, str, str]]:
-        """As in RecordForm: (anchor, label, sentence) of each error."""
-        bound: Any = self["to"]
-        return [(bound.auto_id, bound.label, str(sentence)) for sentence in bound.errors]
 
 
 class ActivateForm(forms.Form):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from django import forms, template
@@ -17,7 +17,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import handbook
-from ..models import Kind
 
 register = template.Library()
 
@@ -34,13 +33,17 @@ def icon(name: str) -> SafeString:
 
 @register.simple_tag(name="help")
 def help_link(where: str, label: str = "") -> SafeString:
-    """A small link to a topic, or to one of its sections ("topic#section"); it reads "Help: …" without eyes."""
+    """A small link to a topic, or to one of its sections ("topic#section"); without eyes it reads "Help: …".
+
+    It opens beside the page, so that nothing typed there is lost.
+    """
     slug, _, anchor = where.partition("#")
     topic = handbook.topic(slug)
     says = label or (topic.heading(anchor) if anchor else topic.title)
     address = f"{topic.address}#{anchor}" if anchor else topic.address
     return format_html(
-        '<a class="to-help" href="{}">{}<span><span class="vh">Help: </span>{}</span></a>',
+        '<a class="to-help" href="{}" target="_blank">{}<span><span class="vh">Help: </span>{}'
+        '<span class="vh">, in a new tab</span></span></a>',
         address,
         icon("help"),
         says,
@@ -54,8 +57,11 @@ def section(context: Context, anchor: str) -> SafeString:
 
 
 @register.inclusion_tag("_field.html")
-def field(bound: BoundField, css: str = "", required: bool | None = None) -> dict[str, Any]:
-    """A field with its label, control, sentence and hint; `css` may say "wide", "when-yes", "reveals"."""
+def field(bound: BoundField, css: str = "", required: bool | None = None, topic: str = "") -> dict[str, Any]:
+    """A field with its label, control, sentence, hint and the `topic` of the help that explains it.
+
+    `css` may say "wide", "when-yes", "reveals".
+    """
     widget = bound.field.widget
     shape = "control"
     if isinstance(widget, forms.RadioSelect):
@@ -63,7 +69,7 @@ def field(bound: BoundField, css: str = "", required: bool | None = None) -> dic
     elif isinstance(widget, forms.CheckboxInput):
         shape = "tick"
     shown = bound.field.required if required is None else required
-    return {"field": bound, "css": css, "shape": shape, "required": shown}
+    return {"field": bound, "css": css, "shape": shape, "required": shown, "topic": topic}
 
 
 @register.inclusion_tag("_locked_field.html")
@@ -90,18 +96,11 @@ def status(state: Any) -> dict[str, Any]:
     return {"state": state}
 
 
-@register.simple_tag
-def row_status(state: Any) -> SafeString:
+@register.inclusion_tag("_status.html")
+def row_status(state: Any) -> dict[str, Any]:
     """The same in a list, where the column says the rest: the age of a success, no more of a method None."""
     detail = state.detail.removeprefix("last success ")
-    return _row_status(state.css, state.icon, state.word, "" if detail == "method is None" else detail)
-
-
-@lru_cache(maxsize=1024)
-def _row_status(css: str, name: str, word: str, detail: str) -> SafeString:
-    # A page of a list has 150 of them: a template for each would be half its time.
-    small = format_html("<small>{}</small>", detail) if detail else ""
-    return format_html('<span class="status {}">{}<span>{}</span>{}</span>', css, icon(name), word, small)
+    return {"state": replace(state, detail="" if detail == "method is None" else detail)}
 
 
 _KIND_ICONS = {"user": "user", "queue": "queue", "forward": "forward"}
@@ -110,11 +109,7 @@ _KIND_ICONS = {"user": "user", "queue": "queue", "forward": "forward"}
 @register.simple_tag
 def kind(mailbox: Any) -> SafeString:
     """User, queue or forward, with its icon."""
-    return _kind(mailbox.kind)
-
-
-@lru_cache(maxsize=8)
-def _kind(of: Kind) -> SafeString:
+    of = mailbox.kind
     return format_html('<span class="kind">{}{}</span>', icon(_KIND_ICONS[of]), of.label)
 
 

@@ -7,6 +7,7 @@ from django.shortcuts import render
 
 from .. import handbook
 from ..access import signed_in
+from ..routing import ROUTING_HEADERS
 
 
 @signed_in
@@ -22,4 +23,5 @@ def topic(request: HttpRequest, slug: str) -> HttpResponse:
         found = handbook.topic(slug)
     except KeyError:
         raise Http404 from None
-    return render(request, found.template, {"topic": found, "handbook": handbook.HANDBOOK})
+    context = {"topic": found, "handbook": handbook.HANDBOOK, "routing_headers": ROUTING_HEADERS}
+    return render(request, found.template, context)

@@ -27,9 +27,12 @@ from ..models import (
     Mailbox,
     Message,
     MessageState,
+    Survey,
+    SurveyShare,
     User,
 )
 from ..standing import Office, Precondition, Standing, approval_stops, preconditions, standing
+from ..survey import SHARE_LABELS
 from .frame import engine_silence
 
 # The words of Configuration Test Results, and what is shown beside them.
@@ -85,6 +88,7 @@ def results_page(mailbox: Mailbox, office: Office) -> dict[str, Any]:
         "label": label_of(mailbox, office),
         "checks": checks_of(mailbox, office),
         "results": results_of(mailbox, office),
+        "found": found_in(mailbox),
         "approval_stops": approval_stops(mailbox, office.settings),
         "is_testing": mailbox.pk in office.open_tests,
         "tested_on": mailbox.mailbox_test_completed_on,
@@ -99,6 +103,7 @@ class Cell:
     name: str
     state: Standing
     long_name: str = ""
+    topic: str = ""
 
 
 def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
@@ -107,7 +112,7 @@ def label_of(mailbox: Mailbox, office: Office) -> list[Cell]:
         Cell("Incoming", standing(mailbox, Direction.INCOMING, office)),
         Cell("Outgoing", standing(mailbox, Direction.OUTGOING, office)),
         Cell("ACT", standing(mailbox, Direction.ACT, office), LABELS[Direction.ACT]),
-        Cell("Email approval", approval_of(mailbox)),
+        Cell("Email approval", approval_of(mailbox), topic="approval"),
     ]
 
 
@@ -252,6 +257,36 @@ def _result(mailbox: Mailbox, direction: Direction, ladder: Ladder | None, offic
         ladder.duration_ms,
         [(rung, RUNGS[rung.state]) for rung in ladder.rungs],
         is_open=running or badge.word == "Failure",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the last test found in the folder, and what it did with it: nothing."""
+
+    survey: Survey
+    is_running: bool
+    only_looked: bool
+    shares: list[tuple[SurveyShare, str]]
+
+    @property
+    def is_part(self) -> bool:
+        """Whether some of what would be collected was not looked at."""
+        return self.survey.looked_at < self.survey.wanted
+
+
+def found_in(mailbox: Mailbox) -> Found | None:
+    """The survey of the last test, if it took one."""
+    test = mailbox.tests.select_related("survey").first()
+    survey = getattr(test, "survey", None)
+    if test is None or survey is None:
+        return None
+    shares = survey.shares.select_related("mailbox").defer("mailbox__password")
+    return Found(
+        survey,
+        is_running=test.finished_at is None,
+        only_looked=not test.enables,
+        shares=[(share, SHARE_LABELS.get(share.reason, "")) for share in shares],
     )
 
 

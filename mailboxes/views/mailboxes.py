@@ -71,8 +71,8 @@ def _after_save(request: HttpRequest, form: MailboxForm) -> HttpResponse:
     mailbox, then = form.instance, request.POST.get("then")
     for sentence in form.meanwhile:
         messages.info(request, sentence)
-    if then == "test":
-        return ask_for_test(request, mailbox)
+    if then in ("test", "look"):
+        return ask_for_test(request, mailbox, enables=then == "test")
     messages.success(request, f"{mailbox.name} is saved.")
     return redirect("mailbox-list") if then == "close" else redirect("mailbox-edit", mailbox.pk)
 

@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
 from mailboxes import configtest
-from mailboxes.models import Mailbox
+from mailboxes.models import ConfigurationTest, Mailbox, Survey
+from mailboxes.survey import SHARE_LABELS
 from mailboxes.sync import leases
 from mailboxes.sync.worker import run_test
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("addresses", nargs="*", metavar="ADDRESS")
         parser.add_argument("--profile", metavar="NAME", help="all active mailboxes of this profile")
+        parser.add_argument("--look", action="store_true", help="only say what is there: nothing is enabled")
         parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,7 +33,7 @@ class Command(BaseCommand):
         console = Console(highlight=False, soft_wrap=True)
         results = []
         for mailbox in mailboxes:
-            results.append(self._test(mailbox))
+            results.append(self._test(mailbox, enables=not options["look"]))
             if not options["json"]:
                 _show(console, results[-1])
         if options["json"]:
@@ -55,8 +57,8 @@ class Command(BaseCommand):
             raise CommandError("Name at least one address, or a profile that has active mailboxes.")
         return chosen
 
-    def _test(self, mailbox: Mailbox) -> dict[str, Any]:
-        while (test := leases.own_test(mailbox, leases.this_process())) is None:
+    def _test(self, mailbox: Mailbox, *, enables: bool) -> dict[str, Any]:
+        while (test := leases.own_test(mailbox, leases.this_process(), enables=enables)) is None:
             time.sleep(0.2)  # a worker is testing this mailbox; ours follows
         run_test(test, lambda: False)
         ladders = configtest.ladders(Mailbox.objects.get(pk=mailbox.pk))
@@ -64,12 +66,38 @@ class Command(BaseCommand):
             "mailbox": mailbox.email_address,
             "passed": bool(ladders) and all(ladder.status == "success" for ladder in ladders),
             "directions": [_direction(ladder) for ladder in ladders],
+            "what_is_there": _survey(test),
         }
 
 
 def _direction(ladder: configtest.Ladder) -> dict[str, Any]:
     steps = [{name: getattr(rung, name) for name in rung.__slots__} for rung in ladder.rungs]
     return {"direction": ladder.direction, "status": ladder.status, "steps": steps}
+
+
+def _survey(test: ConfigurationTest) -> dict[str, Any] | None:
+    """What the test found in the folder, if it looked; times as ISO 8601."""
+    found = Survey.objects.filter(test=test).first()
+    if found is None:
+        return None
+    shares = found.shares.select_related("mailbox")
+    return {
+        "folder": found.folder,
+        "messages": found.messages,
+        "oldest": found.oldest_at.isoformat() if found.oldest_at else None,
+        "after_process_email_from": found.wanted,
+        "looked_at": found.looked_at,
+        "would_go_to": [
+            {"mailbox": share.mailbox.email_address, "messages": share.messages}
+            for share in shares
+            if share.mailbox
+        ],
+        "nobody": [
+            {"reason": SHARE_LABELS[share.reason], "messages": share.messages}
+            for share in shares
+            if not share.mailbox
+        ],
+    }
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
