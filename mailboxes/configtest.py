@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from emailprofiles.errors import MailError, SettingsIncomplete
 from emailprofiles.models import AuthenticateUsing, SecurityChoice
+from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Step, StepName
 
 from . import alerts, connections
@@ -33,6 +34,7 @@ from .models import (
     TestStep,
 )
 from .standing import Office, Precondition, preconditions
+from .survey import WHAT_IS_THERE, Abandoned, is_due, progress, take
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,11 @@ _NOTHING_RUNS = "This direction does not run until a test passes. Mail stays on 
 _OTHERS_GO_ON = "The other directions are tested all the same."
 
 
-def plan(mailbox: Mailbox, direction: str) -> list[str]:
-    """The names of the steps of one direction, in order; empty when there is nothing to test."""
+def plan(mailbox: Mailbox, direction: str, *, survey: bool = False) -> list[str]:
+    """The names of the steps of one direction, in order; empty when there is nothing to test.
+
+    With `survey`, incoming mail ends with a look at what is there.
+    """
     method = mailbox.method(direction)
     if direction == Direction.INCOMING and method == IncomingMethod.FORWARD:
         return ["mailbox active", "address approved", "forward mailbox runs"]
@@ -55,38 +60,46 @@ def plan(mailbox: Mailbox, direction: str) -> list[str]:
     anonymous = profile is not None and profile.authenticate_using == AuthenticateUsing.ANONYMOUS
     steps += [] if anonymous else [StepName.SIGNED_IN]
     if direction == Direction.INCOMING:
-        return [*steps, StepName.FOLDER, StepName.MAY_DELETE, StepName.MESSAGE]
+        look = [WHAT_IS_THERE] if survey else []
+        return [*steps, StepName.FOLDER, StepName.MAY_DELETE, StepName.MESSAGE, *look]
     return [*steps, StepName.SENDER, StepName.RECIPIENT]
 
 
-def something_to_test() -> Q:
-    """SQL: some direction has a plan."""
-    ours = (IncomingMethod.FORWARD, IncomingMethod.SERVER_SIDE)
-    return (
-        Q(incoming_method__in=ours)
-        | Q(outgoing_method=IncomingMethod.SERVER_SIDE)
-        | Q(act_method=IncomingMethod.SERVER_SIDE)
-    )
+def plan_of(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> list[str]:
+    """The steps that this very test takes in one direction."""
+    return plan(mailbox, direction, survey=is_due(test, mailbox))
 
 
-def run(test: ConfigurationTest) -> dict[str, str]:
-    """Execute a claimed test; returns the status of each tested direction. Raises nothing a server can cause."""
+def run(test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False) -> dict[str, str]:
+    """Execute a claimed test; returns the status of each tested direction.
+
+    Raises nothing a server can cause, and Abandoned when it was told to stop before the end.
+    """
     mailbox = Mailbox.objects.select_related("server_profile", "user", "queue", "owner").get(
         pk=test.mailbox_id
     )
     results: dict[str, str] = {}
     for direction in Direction.values:
         if plan(mailbox, direction):
-            passed = _Climb(test, mailbox, direction).to_the_top()
+            passed = _Climb(test, mailbox, direction, stopping).to_the_top()
             results[direction] = TestStatus.SUCCESS if passed else TestStatus.FAILURE
+    if _finish(test, mailbox, results):
+        _tell(mailbox, results)
+    return results
+
+
+def _finish(test: ConfigurationTest, mailbox: Mailbox, results: dict[str, str]) -> bool:
+    """Close the test with what came of it; whether it enables, as it is asked for by now."""
     with transaction.atomic():
-        for direction, status in results.items():
-            _record(mailbox, direction, status)
+        row = ConfigurationTest.objects.select_for_update().filter(pk=test.pk, fence=test.fence).first()
+        enables = row is None or row.enables
+        if enables:
+            for direction, status in results.items():
+                _record(mailbox, direction, status)
         ConfigurationTest.objects.filter(pk=test.pk, fence=test.fence).update(
             finished_at=timezone.now(), lease_holder="", lease_until=None
         )
-    _tell(mailbox, results)
-    return results
+    return enables
 
 
 def _record(mailbox: Mailbox, direction: str, status: str) -> None:
@@ -115,9 +128,11 @@ def _tell(mailbox: Mailbox, results: dict[str, str]) -> None:
 class _Climb:
     """One direction's way up its ladder; each step is stored as it ends."""
 
-    def __init__(self, test: ConfigurationTest, mailbox: Mailbox, direction: str) -> None:
-        self.test, self.mailbox, self.direction = test, mailbox, direction
-        self.names = plan(mailbox, direction)
+    def __init__(
+        self, test: ConfigurationTest, mailbox: Mailbox, direction: str, stopping: Callable[[], bool]
+    ) -> None:
+        self.test, self.mailbox, self.direction, self.stopping = test, mailbox, direction, stopping
+        self.names = plan_of(test, mailbox, direction)
         self.number = 0
         self.began = time.monotonic()
 
@@ -129,6 +144,8 @@ class _Climb:
         except MailError as error:
             self._fail(error)
             return False
+        except Abandoned:
+            raise
         except Exception as error:  # a mistake of ours must end the ladder, not repeat it for ever
             log.exception("The test of %s failed", self.mailbox)
             self._fail(_Unexpected(type(error).__name__))
@@ -138,11 +155,10 @@ class _Climb:
     def _steps(self) -> Iterator[Step]:
         if self.mailbox.method(self.direction) == IncomingMethod.FORWARD:
             return _forward_steps(self.mailbox)
-        return (
-            incoming_steps(self.mailbox)
-            if self.direction == Direction.INCOMING
-            else outgoing_steps(self.mailbox)
-        )
+        if self.direction == Direction.OUTGOING:
+            return outgoing_steps(self.mailbox)
+        look = partial(take, self.test, stopping=self.stopping) if WHAT_IS_THERE in self.names else None
+        return incoming_steps(self.mailbox, look)
 
     def _fail(self, error: MailError) -> None:
         name = str(error.step) if error.step else self.names[self.number]
@@ -172,12 +188,16 @@ class _Climb:
         )
 
 
-def incoming_steps(mailbox: Mailbox) -> Iterator[Step]:
-    """The line of incoming mail up to the first message; raises MailError with its step."""
+def incoming_steps(
+    mailbox: Mailbox, look: Callable[[Mailbox, IncomingTransport], Step] | None = None
+) -> Iterator[Step]:
+    """The line of incoming mail up to the first message, and a look at all; raises MailError with its step."""
     with connections.open_incoming(mailbox) as server:
         yield _settings_complete(mailbox, "incoming")
         yield from server.connect_steps()
         yield from server.open_steps(connections.disposal_of(mailbox))
+        if look is not None:
+            yield look(mailbox, server)
 
 
 def outgoing_steps(mailbox: Mailbox) -> Iterator[Step]:
@@ -274,7 +294,11 @@ def _ladder(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> Ladder
         sentence=_sentence(status, rungs),
         duration_ms=sum(rung.duration_ms or 0 for rung in rungs),
         rungs=rungs,
-        out_of_date=test.finished_at is not None and not mailbox.state(direction).vouches_for(mailbox),
+        out_of_date=(
+            test.enables
+            and test.finished_at is not None
+            and not mailbox.state(direction).vouches_for(mailbox)
+        ),
     )
 
 
@@ -285,10 +309,13 @@ def ladder(test: ConfigurationTest, direction: str, mailbox: Mailbox) -> list[Ru
     rungs = [Rung(**{name: getattr(step, name) for name in fields}) for step in stored]
     if test.finished_at is not None:
         return rungs
-    names = plan(mailbox, direction)[len(rungs) :]
+    names = plan_of(test, mailbox, direction)[len(rungs) :]
     running = _is_current(test, direction, mailbox)
     return rungs + [
-        Rung(str(name), "running" if running and not i else "waiting") for i, name in enumerate(names)
+        Rung(str(name), "running", seen=progress(test) if name == WHAT_IS_THERE else "")
+        if running and not i
+        else Rung(str(name), "waiting")
+        for i, name in enumerate(names)
     ]
 
 
@@ -297,7 +324,7 @@ def _is_current(test: ConfigurationTest, direction: str, mailbox: Mailbox) -> bo
     if test.started_at is None:
         return False
     done = {d: sum(step.direction == d for step in test.steps.all()) for d in Direction.values}
-    pending = (d for d in Direction.values if done[d] < len(plan(mailbox, d)))
+    pending = (d for d in Direction.values if done[d] < len(plan_of(test, mailbox, d)))
     return next(pending, None) == direction
 
 

@@ -32,17 +32,13 @@ def vouched() -> Q:
 
 
 class SyncStates(models.QuerySet["SyncState"]):
-    def set_up(self, *directions: Direction, approved: Q) -> SyncStates:
-        """Of these directions, those that lack nothing but perhaps a passed test: SQL twin of the preconditions
-        before it.
+    def running(self, direction: Direction, *, approved: Q) -> SyncStates:
+        """The directions that run: SQL twin of `preconditions.unmet`, less back-off and circuit.
 
-        `approved` is `EmailConfigurationSettings.approved()`, read once for each claim or page.
+        `approved` is `EmailConfigurationSettings.approved()`, read once for each claim.
         """
-        ours = Q()
-        for direction in directions:
-            ours |= Q(**{"direction": direction, f"mailbox__{METHOD_FIELDS[direction]}": "server_side"})
         return self.filter(
-            ours,
+            vouched(),
             approved,
             Q(mailbox__server_profile__authenticate_using=AuthenticateUsing.PROFILE)
             | Q(mailbox__server_profile__authenticate_using=AuthenticateUsing.ANONYMOUS)
@@ -50,19 +46,13 @@ class SyncStates(models.QuerySet["SyncState"]):
                 mailbox__allow_credentials=True,
                 mailbox__credentials_location_version=F("mailbox__server_profile__location_version"),
             ),
+            direction=direction,
+            enabled=True,
+            test_status=TestStatus.SUCCESS,
             mailbox__is_active=True,
             mailbox__server_profile__is_active=True,
+            **{f"mailbox__{METHOD_FIELDS[direction]}": "server_side"},
         )
-
-    def running(self, *directions: Direction, approved: Q) -> SyncStates:
-        """Of these directions, those that run: SQL twin of `standing.preconditions`, less back-off and circuit."""
-        tested = self.filter(vouched(), enabled=True, test_status=TestStatus.SUCCESS)
-        return tested.set_up(*directions, approved=approved)
-
-    def stopped(self, *directions: Direction, approved: Q) -> SyncStates:
-        """The directions whose last test failed, or that stopped, with the settings as they are: a person must act."""
-        failed = Q(test_status=TestStatus.FAILURE) | Q(test_status=TestStatus.SUCCESS, enabled=False)
-        return self.filter(failed, vouched()).set_up(*directions, approved=approved)
 
 
 class SyncState(models.Model):
@@ -104,21 +94,7 @@ class SyncState(models.Model):
             one_of("direction", Direction, "state"),
             one_of("test_status", TestStatus, "state"),
         ]
-        indexes = [
-            models.Index(fields=["direction", "enabled", "next_run_at"], name="state_due"),
-            # The list of mailboxes: who is in trouble, and who is not tested, without a look at the rows.
-            models.Index(fields=["test_status", "enabled", "mailbox"], name="state_in_trouble"),
-            models.Index(
-                fields=[
-                    "mailbox",
-                    "direction",
-                    "test_status",
-                    "tested_mailbox_version",
-                    "tested_profile_version",
-                ],
-                name="state_tested",
-            ),
-        ]
+        indexes = [models.Index(fields=["direction", "enabled", "next_run_at"], name="state_due")]
 
     def __str__(self) -> str:
         return f"{self.mailbox} {self.direction}"
@@ -169,11 +145,19 @@ class ConfigurationTest(models.Model):
         return f"test of {self.mailbox} requested at {self.requested_at:%Y-%m-%d %H:%M}"
 
     @classmethod
-    def request(cls, mailbox: Mailbox, requested_by: User | None) -> ConfigurationTest:
-        """Ask for a test; an open one of this mailbox is returned instead of a second."""
+    def request(
+        cls, mailbox: Mailbox, requested_by: User | None, *, enables: bool = True
+    ) -> ConfigurationTest:
+        """Ask for a test; an open one of this mailbox is returned instead of a second.
+
+        With `enables` False it only looks. Who asks for more while it is open gets more, never less.
+        """
         test, _ = cls.objects.get_or_create(
-            mailbox=mailbox, finished_at=None, defaults={"requested_by": requested_by}
+            mailbox=mailbox, finished_at=None, defaults={"requested_by": requested_by, "enables": enables}
         )
+        if enables and not test.enables:
+            cls.objects.filter(pk=test.pk).update(enables=True)
+            test.enables = True
         return test
 
 
@@ -207,8 +191,8 @@ class TestStep(models.Model):
 class Survey(models.Model):
     """What a test found in the folder before anything is collected from it, and where it would go.
 
-    `messages` stand there, `wanted` of them are not older than *Process Email From*; the newest
-    `looked_at` of these were read and routed as the engine does, with nothing kept or marked.
+    `messages` stand there, `wanted` of them are not older than *Process Email From*; of the newest
+    `sample` of these `looked_at` were read and routed as the engine does, with nothing kept or marked.
     """
 
     test = models.OneToOneField(ConfigurationTest, models.CASCADE, related_name="survey")
@@ -217,7 +201,8 @@ class Survey(models.Model):
     oldest_at = models.DateTimeField(null=True, blank=True)
     wanted_from = models.DateTimeField(null=True, blank=True)
     wanted = models.PositiveBigIntegerField()
-    looked_at = models.PositiveIntegerField()
+    sample = models.PositiveIntegerField(default=0)
+    looked_at = models.PositiveIntegerField(default=0)
     taken_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
@@ -225,7 +210,7 @@ class Survey(models.Model):
 
 
 class SurveyShare(models.Model):
-    """How many of the messages looked at would go to one mailbox, or wait in quarantine for one reason."""
+    """How many of the messages looked at would go to one mailbox, or to nobody for one reason."""
 
     survey = models.ForeignKey(Survey, models.CASCADE, related_name="shares")
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, null=True, blank=True, related_name="+")

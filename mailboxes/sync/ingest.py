@@ -130,7 +130,7 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
     with transaction.atomic():
         if lease is not None:
             lease.write(lease_holder=lease.holder)
-        known = _same_deliveries(decided)
+        known = same_deliveries(decided)
         Delivery.objects.bulk_create(row for one in decided for row in _deliveries(one, known))
         Attachment.objects.filter(message__in=_read_before(decided)).delete()
         Attachment.objects.bulk_create(row for one in decided for row in _attachments(one))
@@ -141,7 +141,10 @@ def _read_before(decided: Sequence[Decided]) -> list[Message]:
     return [one.message for one in decided if one.message.state != MessageState.RECEIVED]
 
 
-def _same_deliveries(decided: Sequence[Decided]) -> dict[tuple[int, str], int]:
+Known = dict[tuple[int, str], int]
+
+
+def same_deliveries(decided: Sequence[Decided]) -> Known:
     """(target, same key) → message that reached it already."""
     keys = {same_key(one.route.message) for one in decided} - {""}
     targets = {target.mailbox_id for one in decided for target in one.route.targets}
@@ -158,18 +161,27 @@ def same_key(parsed: Parsed) -> str:
     return hashlib.sha256(f"{parsed.message_id}\n{parsed.body_digest}".encode()).hexdigest()
 
 
-def _deliveries(one: Decided, known: dict[tuple[int, str], int]) -> Iterator[Delivery]:
-    """Write what is known of this message, and yield a row for each target that it is the first to reach."""
+def first_reached(one: Decided, known: Known) -> tuple[list[Target], list[str]]:
+    """The targets that this message is the first to reach, now noted in `known`, and a note for each other."""
     key = same_key(one.route.message)
-    notes = list(one.route.considered)
+    reached, notes = [], []
     for target in one.route.targets:
         earlier = known.get((target.mailbox_id, key)) if key else None
         if earlier is not None and earlier != one.message.pk:
             notes.append(f"{target.name} has this mail already: same as message {earlier}. {target.evidence}")
             continue
         known[target.mailbox_id, key] = one.message.pk
+        reached.append(target)
+    return reached, notes
+
+
+def _deliveries(one: Decided, known: Known) -> Iterator[Delivery]:
+    """Write what is known of this message, and yield a row for each target that it is the first to reach."""
+    key = same_key(one.route.message)
+    reached, notes = first_reached(one, known)
+    for target in reached:
         yield _delivery(one.message, target, key)
-    _update(one, key, notes)
+    _update(one, key, [*one.route.considered, *notes])
 
 
 def _delivery(message: Message, target: Target, key: str) -> Delivery:

@@ -13,10 +13,10 @@ from django.views.decorators.http import require_POST
 
 from .. import lifecycle
 from ..access import person, requires
-from ..bulk import NOTHING_TO_TEST
 from ..configtest import plan
 from ..models import ConfigurationTest, Direction, Mailbox
 from ..roles import ADMINISTER, APPROVE
+from ..standing import Office, first_unmet
 from .frame import local_address
 from .mailbox_page import mailbox_of
 
@@ -28,18 +28,18 @@ def test(request: HttpRequest, pk: int) -> HttpResponse:
     return ask_for_test(request, mailbox_of(pk))
 
 
-def ask_for_test(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
+def ask_for_test(request: HttpRequest, mailbox: Mailbox, *, enables: bool = True) -> HttpResponse:
     """Request a test, and show its ladder."""
-    request_test(request, mailbox)
+    request_test(request, mailbox, enables=enables)
     return redirect(reverse("mailbox-edit", args=[mailbox.pk]) + "#results")
 
 
-def request_test(request: HttpRequest, mailbox: Mailbox) -> None:
-    """Request a test, or say that there is nothing to test."""
+def request_test(request: HttpRequest, mailbox: Mailbox, *, enables: bool = True) -> None:
+    """Request a test, or a look that enables nothing; or say that there is nothing to test."""
     if any(plan(mailbox, direction) for direction in Direction.values):
-        ConfigurationTest.request(mailbox, person(request))
+        ConfigurationTest.request(mailbox, person(request), enables=enables)
     else:
-        messages.warning(request, NOTHING_TO_TEST)
+        messages.warning(request, "Nothing to test: no direction is Forward Mailbox or server-side here.")
 
 
 @require_POST
@@ -78,7 +78,9 @@ def collect(request: HttpRequest, pk: int) -> HttpResponse:
     if lifecycle.collect_now(mailbox):
         messages.success(request, f"{mailbox.name} is collected as soon as a worker is free.")
     else:
-        messages.error(request, lifecycle.why_not_collected(mailbox))
+        need = first_unmet(mailbox, Direction.INCOMING, Office.read())
+        why = need.sentence if need else "incoming email is not server-side"
+        messages.error(request, f"Not collected: {why}.")
     return redirect("mailbox-edit", mailbox.pk)
 
 

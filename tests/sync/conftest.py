@@ -93,7 +93,11 @@ def letter(
 
 @pytest.fixture
 def office(transactional_db: None, dovecot: Dovecot) -> Office:
-    account = f"collect{next(_numbers)}"
+    return office_on(dovecot, f"collect{next(_numbers)}")
+
+
+def office_on(dovecot: Dovecot, account: str) -> Office:
+    """An office whose forward mailbox is this new account."""
     dovecot.add_user(account, "correct horse")
     amara = User.objects.create_superuser("amara", "amara@contoso.com", "x", first_name="Amara")
     EmailConfigurationSettings.load()
