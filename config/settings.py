@@ -5,10 +5,12 @@ configuration table. Run-time files (database, keys) lie in the git-ignored `var
 """
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import environ
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from emailprofiles.keyfile import read_keyfile
@@ -197,3 +199,48 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
 }
+
+# The extra `allauth`: codes of an authenticator app, and single sign-on. See mailboxes/entrance.
+SIGN_IN_WITH = env.str("SIGN_IN_WITH", default="django")
+SSO_SERVER_URL = env.str("SSO_SERVER_URL", default="").rstrip("/")
+SSO_CLIENT_ID = env.str("SSO_CLIENT_ID", default="")
+SSO_CLIENT_SECRET = env.str("SSO_CLIENT_SECRET", default="")
+SSO_NAME = env.str("SSO_NAME", default="single sign-on")
+SSO_OTHER_ORIGINS = env.list("SSO_OTHER_ORIGINS", default=[])
+if SIGN_IN_WITH == "allauth":
+    if find_spec("allauth") is None:
+        raise ImproperlyConfigured(
+            "SIGN_IN_WITH=allauth needs the extra: pip install sorting-office[allauth]"
+        )
+    INSTALLED_APPS += ["allauth", "allauth.account", "allauth.mfa"]
+    MIDDLEWARE += ["allauth.account.middleware.AccountMiddleware"]
+    ACCOUNT_ADAPTER = "mailboxes.entrance.account.AccountAdapter"
+    ACCOUNT_EMAIL_VERIFICATION = "none"
+    MFA_ADAPTER = "mailboxes.entrance.second_factor.MFAAdapter"
+    MFA_FORMS = {
+        "authenticate": "mailboxes.entrance.second_factor.CodeForm",
+        "reauthenticate": "mailboxes.entrance.second_factor.ConfirmForm",
+        "activate_totp": "mailboxes.entrance.second_factor.SetUpForm",
+    }
+    ACCOUNT_FORMS = {"reauthenticate": "mailboxes.entrance.second_factor.PasswordForm"}
+    MFA_TOTP_ISSUER = "Sorting Office"
+    MFA_TOTP_TOLERANCE = 1
+    MFA_RECOVERY_CODES_SHOW_ONCE = True
+if SIGN_IN_WITH == "allauth" and SSO_SERVER_URL:
+    INSTALLED_APPS += ["allauth.socialaccount", "allauth.socialaccount.providers.openid_connect"]
+    SOCIALACCOUNT_ADAPTER = "mailboxes.entrance.single_sign_on.SocialAccountAdapter"
+    SOCIALACCOUNT_LOGIN_ON_GET = True  # a form that leads to the provider would break form-action 'self'
+    SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {
+            "OAUTH_PKCE_ENABLED": True,
+            "APPS": [
+                {
+                    "provider_id": "sso",
+                    "name": SSO_NAME,
+                    "client_id": SSO_CLIENT_ID,
+                    "secret": SSO_CLIENT_SECRET,
+                    "settings": {"server_url": SSO_SERVER_URL},
+                }
+            ],
+        }
+    }

@@ -8,15 +8,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
+from django.apps import apps
+from django.conf import settings
+from django.contrib import messages
 from django.core.mail import EmailMessage
 from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
 
 from . import post
+from .access import person
 from .models import SignInEvent, SignInEventKind, SignInLink, User
+from .sessions import SessionStore
+
+# allauth's model, which is there only where the extra is used.
+_FACTORS: str = ".".join(("mfa", "Authenticator"))
 
 log = logging.getLogger(__name__)
+
+
+def welcome(request: HttpRequest) -> None:
+    """Somebody has just come in: say what others did to their sign-in; sessions that are over go."""
+    SessionStore.clear_expired()
+    for event in SignInEvent.untold(person(request)):
+        when = date_format(timezone.localtime(event.at), "j M Y, H:i")
+        link = format_html('<a href="{}">Your sign-in</a>', reverse("sessions"))
+        sentence = "{}: {} If you did not expect this, ask your administrators. {}"
+        messages.warning(request, format_html(sentence, when, event.sentence, link))
 
 
 def make_link(user: User, by: User) -> str:
@@ -45,6 +69,32 @@ def note_new_password(user: User, by: User) -> None:
     event = SignInEvent.record(user, kind, by)
     if not own:
         _tell(user, event)
+
+
+def note_second_factor(user: User, kind: SignInEventKind) -> None:
+    """The person set up or removed the second factor, or made new recovery codes."""
+    _tell(user, SignInEvent.record(user, kind, user))
+
+
+def has_second_factor(user: User) -> bool:
+    """Whether the sign-in of this person asks for a code."""
+    return settings.SIGN_IN_WITH == "allauth" and _factors(user).exists()
+
+
+def remove_second_factor(user: User, by: User) -> bool:
+    """For who has lost the app and the recovery codes; False when there was none."""
+    with transaction.atomic():
+        if not _factors(user).delete()[0]:
+            return False
+        event = SignInEvent.record(user, SignInEventKind.FACTOR_TAKEN, by)
+    _tell(user, event)
+    return True
+
+
+def _factors(user: User) -> QuerySet[Any]:
+    """The app's secret and the recovery codes of a person, as allauth keeps them."""
+    factors: QuerySet[Any] = apps.get_model(_FACTORS)._default_manager.filter(user=user)
+    return factors
 
 
 def _tell(user: User, event: SignInEvent) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from axes.backends import AxesStandaloneBackend
 from axes.handlers.database import AxesDatabaseHandler
+from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
@@ -67,9 +68,11 @@ def _failures(attempts: QuerySet[Any]) -> int:
     return attempts.aggregate(sum=Sum("failures_since_start"))["sum"] or 0
 
 
-def minutes_until(moment: datetime) -> int:
-    """Whole minutes, at least one."""
-    return max(1, ceil((moment - timezone.now()) / timedelta(minutes=1)))
+def minutes_to_wait(request: HttpRequest, credentials: dict[str, Any] | None) -> int:
+    """In how many whole minutes a lock ends, at least one."""
+    throttle: SignInThrottle = AxesProxyHandler.get_implementation()
+    opens = throttle.open_again_at(request, credentials)
+    return max(1, ceil((opens - timezone.now()) / timedelta(minutes=1)))
 
 
 def who_tried(username: str, address: str, agent: str, path: str, request: HttpRequest) -> str:

@@ -1,5 +1,6 @@
 """Addresses of the office."""
 
+from django.conf import settings as django_settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, path
 
@@ -94,3 +95,16 @@ urlpatterns: list[URLPattern] = [
     path("quarantine/<int:pk>/deliver/", quarantine.deliver, name="quarantine-deliver"),
     path("alerts/", alerts.alert_list, name="alert-list"),
 ]
+
+if django_settings.SIGN_IN_WITH == "allauth":
+    from .entrance.urls import urlpatterns as entrance
+
+    urlpatterns += [
+        *entrance,
+        path("sign-in/", signin.SignIn.as_view(), name="account_login"),
+        path(
+            "users/<int:pk>/remove-second-factor/",
+            sessions.user_remove_second_factor,
+            name="user-remove-second-factor",
+        ),
+    ]

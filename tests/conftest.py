@@ -17,6 +17,9 @@ from mailboxes.models import Mailbox, Queue, User
 
 pytest_plugins = ["tests.server_fixtures"]
 
+# They run in a process of their own, which `pages/test_extra.py` starts.
+collect_ignore = [] if settings.SIGN_IN_WITH == "allauth" else ["with_allauth"]
+
 
 class Browser(django.test.Client):
     """Loads a page before it posts to it, and sends back what the page carries (its field `shown`).

@@ -110,3 +110,7 @@ class SignInEventKind(TextChoices):
     PASSWORD_CHANGED = "password_changed", "The password was changed."
     PASSWORD_SET = "password_set", "{by} set a new password."
     SESSIONS_ENDED = "sessions_ended", "{by} ended all sessions."
+    FACTOR_ADDED = "factor_added", "A second factor was set up."
+    FACTOR_REMOVED = "factor_removed", "The second factor was removed."
+    FACTOR_TAKEN = "factor_taken", "{by} removed the second factor."
+    CODES_MADE = "codes_made", "New recovery codes were made."

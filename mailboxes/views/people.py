@@ -97,4 +97,5 @@ def _beside(record: User | Queue) -> dict[str, Any]:
         "held": what_holds(record),
         "owned": record.owned() if isinstance(record, User) else [],
         "kind": record.kind.value,
+        "has_second_factor": isinstance(record, User) and door.has_second_factor(record),
     }

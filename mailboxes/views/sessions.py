@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -30,6 +31,8 @@ def session_list(request: HttpRequest) -> HttpResponse:
     context = {
         "rows": sorted(rows, key=lambda row: not row[1]),
         "total": running.count(),
+        "offers_second_factor": settings.SIGN_IN_WITH == "allauth",
+        "has_second_factor": door.has_second_factor(user),
         "events": list(user.sign_in_events.select_related("by")[:20]),
     }
     return render(request, "mailboxes/sessions.html", context)
@@ -87,4 +90,16 @@ def user_end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(User, pk=pk)
     ended = door.end_sessions(user, by=person(request))
     messages.success(request, f"{ended} session{'' if ended == 1 else 's'} of {user.label} ended.")
+    return redirect("user-edit", pk)
+
+
+@require_POST
+@requires(roles.ADMINISTER)
+def user_remove_second_factor(request: HttpRequest, pk: int) -> HttpResponse:
+    """Remove the second factor of somebody who has lost it."""
+    user = get_object_or_404(User, pk=pk)
+    if door.remove_second_factor(user, by=person(request)):
+        messages.success(request, f"{user.label} signs in without a code now.")
+    else:
+        messages.info(request, f"{user.label} had no second factor.")
     return redirect("user-edit", pk)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from axes.handlers.proxy import AxesProxyHandler
-from django.contrib import messages
+from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from .. import post
-from ..access import person
+from .. import door, post
 from ..forms.signin import FirstAdministratorForm, SignInForm
-from ..models import SetupLink, SignInEvent, User
-from ..sessions import SessionStore
-from ..throttle import SignInThrottle, minutes_until
+from ..models import SetupLink, User
+from ..throttle import minutes_to_wait
 
 
 class SignIn(LoginView):
@@ -34,24 +27,25 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs) | {"mail_is_set_up": post.is_set_up()}
+        return super().get_context_data(**kwargs) | _of_the_door()
 
     def form_valid(self, form: Any) -> HttpResponse:
+        remember = form.cleaned_data["remember"]
+        if settings.SIGN_IN_WITH == "allauth":
+            from ..entrance.account import let_in
+
+            return let_in(self.request, form.get_user(), remember=remember, to=self.get_success_url())
         response = super().form_valid(form)
-        welcome(self.request)
-        if not form.cleaned_data["remember"]:
+        door.welcome(self.request)
+        if not remember:
             self.request.session.set_expiry(0)  # until the browser is closed
         return response
 
 
-def welcome(request: HttpRequest) -> None:
-    """Somebody has just come in: say what others did to their sign-in; sessions that are over go."""
-    SessionStore.clear_expired()
-    for event in SignInEvent.untold(person(request)):
-        when = date_format(timezone.localtime(event.at), "j M Y, H:i")
-        link = format_html('<a href="{}">Your sign-in</a>', reverse("sessions"))
-        sentence = "{}: {} If you did not expect this, ask your administrators. {}"
-        messages.warning(request, format_html(sentence, when, event.sentence, link))
+def _of_the_door() -> dict[str, Any]:
+    """What the sign-in page offers beside a password."""
+    sso = settings.SIGN_IN_WITH == "allauth" and settings.SSO_SERVER_URL
+    return {"mail_is_set_up": post.is_set_up(), "sso": settings.SSO_NAME if sso else ""}
 
 
 def locked_out(
@@ -63,15 +57,13 @@ def locked_out(
     """
     if request.user.is_authenticated:
         return response
-    throttle: SignInThrottle = AxesProxyHandler.get_implementation()
-    minutes = minutes_until(throttle.open_again_at(request, credentials))
+    minutes = minutes_to_wait(request, credentials)
     context = {
         "form": SignInForm(request, initial={"username": (credentials or {}).get("username", "")}),
         "locked_minutes": minutes,
-        "mail_is_set_up": post.is_set_up(),
         "next": request.POST.get("next", ""),
     }
-    page = render(request, "registration/login.html", context, status=429)
+    page = render(request, "registration/login.html", context | _of_the_door(), status=429)
     page["Retry-After"] = str(minutes * 60)
     return page
 
