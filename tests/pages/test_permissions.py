@@ -1,0 +1,317 @@
+"""Who may open what: every address × every role × own and other record × looking and changing, in one table."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from mailboxes.models import Alert, Mailbox, Queue, User
+from mailboxes.roles import Role, set_role
+from tests.conftest import Office
+
+from .letters import attached, delivered
+
+ROLES = {"a": "administrator", "p": "approver", "s": "staff", "u": "user", "n": "anonymous"}
+EVERYONE, SIGNED_IN, LOOKERS = "apsun", "apsu", "aps"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Letters of the roles that may look (GET) and change (POST); "-" where the address has no such method.
+
+    `record` names what the address is about; `closed` is the answer to who may not: 403 before anything is
+    looked up, 404 where people see only what is theirs, 302 where the answer is the list of what is theirs.
+    """
+
+    get: str
+    post: str
+    record: str = ""
+    closed: int = 403
+
+
+TABLE = {
+    "home": Row(SIGNED_IN, SIGNED_IN),
+    # the door
+    "login": Row(EVERYONE, EVERYONE),
+    "logout": Row("-", EVERYONE),
+    "sign_in_link": Row(EVERYONE, EVERYONE, "token"),
+    "password_forgotten": Row(EVERYONE, EVERYONE),
+    "password_forgotten_sent": Row(EVERYONE, "-"),
+    "setup": Row(EVERYONE, EVERYONE, "token"),
+    # everyone's own
+    "password_change": Row(SIGNED_IN, SIGNED_IN),
+    "sessions": Row(SIGNED_IN, "-"),
+    "sessions_end_others": Row("-", SIGNED_IN),
+    "session_end": Row("-", "", "other session", closed=302),
+    "set-theme": Row("-", SIGNED_IN),
+    "me": Row(SIGNED_IN, SIGNED_IN),
+    "my-mailbox": Row(SIGNED_IN, SIGNED_IN),
+    "my-mailbox-results": Row(SIGNED_IN, "-"),
+    "own-queues": Row(SIGNED_IN, "-"),
+    "own-queues-join": Row("-", "", "private queue", closed=404),
+    "own-queues-leave": Row("-", "", "private queue", closed=404),
+    "help": Row(SIGNED_IN, "-"),
+    "help-topic": Row(SIGNED_IN, "-", "topic"),
+    # mailboxes
+    "settings-home": Row(LOOKERS, LOOKERS),
+    "mailbox-list": Row(LOOKERS, "-"),
+    "mailbox-new": Row("a", "a"),
+    "mailbox-new-methods": Row("-", "a"),
+    "mailbox-owners": Row("a", "-"),
+    "mailbox-edit": Row(LOOKERS, "a", "mailbox"),
+    "mailbox-methods": Row("-", "a", "mailbox"),
+    "mailbox-test": Row("-", "a", "mailbox"),
+    "mailbox-results": Row(LOOKERS, "-", "mailbox"),
+    "mailbox-approve": Row("-", "ap", "mailbox"),
+    "mailbox-reject": Row("-", "ap", "mailbox"),
+    "mailbox-activate": Row("-", "a", "mailbox"),
+    "mailbox-deactivate": Row("-", "a", "mailbox"),
+    "mailbox-collect": Row("-", "a", "mailbox"),
+    # profiles
+    "profile-list": Row("as", "-"),
+    "profile-new": Row("a", "a"),
+    "profile-edit": Row("as", "a", "profile"),
+    "profile-confirm": Row("-", "a", "profile"),
+    # people
+    "queue-list": Row("a", "-"),
+    "queue-new": Row("a", "a"),
+    "queue-edit": Row("a", "a", "queue"),
+    "queue-activate": Row("a", "a", "queue"),
+    "queue-deactivate": Row("a", "a", "queue"),
+    "queue-delete": Row("a", "a", "queue"),
+    "user-list": Row("a", "-"),
+    "user-new": Row("a", "a"),
+    "user-edit": Row("a", "a", "user"),
+    "user-link": Row("-", "a", "user"),
+    "user-end-sessions": Row("-", "a", "user"),
+    "user-hand-over": Row("a", "a", "user"),
+    "user-activate": Row("a", "a", "user"),
+    "user-deactivate": Row("a", "a", "user"),
+    "user-delete": Row("a", "a", "user"),
+    "configuration": Row("a", "a"),
+    # mail
+    "message-list": Row(SIGNED_IN, "-"),
+    "message": Row("a", "-", "message", closed=404),
+    "message-raw": Row("a", "-", "message", closed=404),
+    "message-html": Row("a", "-", "message", closed=404),
+    "attachment": Row("a", "-", "attachment", closed=404),
+    "quarantine": Row("as", "-"),
+    "quarantine-retry": Row("-", "a", "message"),
+    "quarantine-deliver": Row("a", "a", "message"),
+    "alert-list": Row("as", "-"),
+}
+
+
+def named(patterns: list[Any]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from named(pattern.url_patterns)
+        elif isinstance(pattern, URLPattern):
+            yield str(pattern.name)
+
+
+def test_every_address_stands_in_the_table() -> None:
+    assert sorted(set(named(get_resolver().url_patterns))) == sorted(TABLE)
+
+
+@dataclass
+class House:
+    """Amara's office with one person of each role, and a letter that reached none of them."""
+
+    office: Office
+    browsers: dict[str, Client]
+    records: dict[str, tuple[Any, ...]]
+
+    def address(self, name: str, *, missing: bool = False) -> str:
+        arguments = self.records[TABLE[name].record]
+        return reverse(name, args=_missing(arguments) if missing else arguments)
+
+
+def _missing(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same kind of address for a record that does not exist."""
+    others = {int: 999_999, uuid.UUID: uuid.uuid4(), str: "no-such-thing"}
+    return tuple(others[type(argument)] for argument in arguments)
+
+
+@pytest.fixture
+def house(office: Office) -> House:
+    browsers = {letter: Client() for letter in ROLES}
+    for letter, role in ROLES.items():
+        if role != "anonymous":
+            person = User.objects.create_user(role, f"{role}@contoso.com", first_name=role.title())
+            set_role(person, Role(role))
+            browsers[letter].force_login(person)
+    letter = delivered(office.collection, office.support.mailbox)
+    attached(letter, "a.txt", "text/plain", b"a")
+    Alert.objects.create(
+        cause="x", title="Stopped", why="w", what_we_do="d", what_you_can_do="c", mailbox=office.collection
+    )
+    elsewhere = Client()
+    elsewhere.force_login(office.amara)
+    return House(
+        office,
+        browsers,
+        {
+            "": (),
+            "token": ("no-such-token",),
+            "topic": ("approval",),
+            "mailbox": (office.support.mailbox.pk,),
+            "profile": (office.profile.pk,),
+            "queue": (office.support.pk,),
+            "private queue": (office.support.pk,),
+            "user": (office.amara.pk,),
+            "message": (letter.pk,),
+            "attachment": (letter.pk, 1),
+            "other session": (session_of(office.amara),),
+        },
+    )
+
+
+def session_of(user: User) -> uuid.UUID:
+    return apps.get_model("mailboxes", "Session").objects.get(user=user).reference
+
+
+NOT_RECORDS = {"mailboxes.Session", "auditlog.LogEntry"}
+
+
+def everything() -> dict[str, list[dict[str, Any]]]:
+    """All rows of all records."""
+    models = [
+        m for app in ("mailboxes", "emailprofiles", "auth") for m in apps.get_app_config(app).get_models()
+    ]
+    return {
+        model._meta.label: list(model._default_manager.order_by("pk").values())
+        for model in models
+        if model._meta.label not in NOT_RECORDS
+    }
+
+
+def is_door(response: HttpResponse) -> bool:
+    return response.status_code == 302 and response["Location"].startswith("/sign-in/?next=")
+
+
+def body(response: HttpResponse, address: str) -> str:
+    """The page without what differs at each load, and without its own address."""
+    text = re.sub(r'name="csrfmiddlewaretoken" value="[^"]*"', "", response.content.decode())
+    return text.replace(address, "")
+
+
+def refused(response: HttpResponse, letter: str, row: Row) -> bool:
+    return is_door(response) if letter == "n" else response.status_code == row.closed
+
+
+Ask = Callable[[Client, str], HttpResponse]
+LOOK: Ask = lambda browser, address: browser.get(address)  # noqa: E731
+CHANGE: Ask = lambda browser, address: browser.post(address, {})  # noqa: E731
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.get != "-"])
+def test_who_may_look(house: House, name: str) -> None:
+    row = TABLE[name]
+    for letter, browser in house.browsers.items():
+        response = LOOK(browser, house.address(name))
+        if letter in row.get:
+            opened = response.status_code in (200, 302) and not is_door(response)
+            # A token that was never issued opens nothing, for anybody.
+            assert opened or row.record == "token", (ROLES[letter], response.status_code)
+        else:
+            assert refused(response, letter, row), (ROLES[letter], response.status_code)
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.post != "-"])
+def test_who_may_not_change_changes_nothing(house: House, name: str) -> None:
+    row = TABLE[name]
+    before = everything()
+    for letter, browser in house.browsers.items():
+        if letter not in row.post:
+            response = CHANGE(browser, house.address(name))
+            assert refused(response, letter, row), (ROLES[letter], response.status_code)
+    assert everything() == before
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.post not in ("-", "")])
+def test_who_may_change_is_heard(house: House, name: str) -> None:
+    row = TABLE[name]
+    for letter in row.post:
+        response = CHANGE(house.browsers[letter], house.address(name))
+        heard = response.status_code in (200, 302, 422) and not is_door(response)
+        assert heard or row.record == "token", (ROLES[letter], response.status_code)
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if "-" in (row.get, row.post)])
+def test_an_address_answers_to_its_own_methods_only(house: House, name: str) -> None:
+    ask = LOOK if TABLE[name].get == "-" else CHANGE
+    for letter, browser in house.browsers.items():
+        response = ask(browser, house.address(name))
+        assert response.status_code in (403, 404, 405) or is_door(response), (
+            ROLES[letter],
+            response.status_code,
+        )
+
+
+@pytest.mark.parametrize("ask", [LOOK, CHANGE], ids=["look", "change"])
+@pytest.mark.parametrize(
+    "name", [name for name, row in TABLE.items() if row.record not in ("", "token", "topic")]
+)
+def test_who_may_not_see_a_record_does_not_learn_whether_it_exists(house: House, name: str, ask: Ask) -> None:
+    row = TABLE[name]
+    may = row.get if ask is LOOK else row.post
+    for letter, browser in house.browsers.items():
+        if letter not in may:
+            there, nowhere = house.address(name), house.address(name, missing=True)
+            answers = [ask(browser, address) for address in (there, nowhere)]
+            assert answers[0].status_code == answers[1].status_code, ROLES[letter]
+            assert body(answers[0], there) == body(answers[1], nowhere), ROLES[letter]
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.get not in ("-", EVERYONE)])
+def test_who_was_deactivated_while_signed_in_is_out_at_once(house: House, name: str) -> None:
+    User.objects.filter(username="user").update(is_active=False)
+    assert is_door(LOOK(house.browsers["u"], house.address(name)))
+
+
+# ── Own records ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["message", "message-raw", "message-html", "attachment"])
+@pytest.mark.parametrize("letter", ["u", "s", "p"])
+@pytest.mark.parametrize("whose", ["the own mailbox", "a queue one is a member of", "a queue one owns"])
+def test_own_mail_and_that_of_own_queues_is_open(house: House, name: str, letter: str, whose: str) -> None:
+    person = User.objects.get(username=ROLES[letter])
+    queue = Queue.objects.create(
+        name="Returns", email_address="returns@contoso.com", owner=house.office.amara
+    )
+    queue.members.add(person)
+    owned = Queue.objects.create(name="Press", email_address="press@contoso.com", owner=person)
+    reached = {
+        "the own mailbox": Mailbox.objects.get(user=person),
+        "a queue one is a member of": queue.mailbox,
+        "a queue one owns": owned.mailbox,
+    }[whose]
+    own = delivered(house.office.collection, reached, 2)
+    attached(own, "b.txt", "text/plain", b"b")
+    house.records |= {"message": (own.pk,), "attachment": (own.pk, 1)}
+    for other, browser in house.browsers.items():
+        status = LOOK(browser, house.address(name)).status_code
+        assert (status == 200) is (other in ("a", letter)), ROLES[other]
+
+
+@pytest.mark.parametrize("letter", ["u", "s", "p", "a"])
+def test_an_own_session_can_be_ended_and_nobody_elses(house: House, letter: str) -> None:
+    person = User.objects.get(username=ROLES[letter])
+    house.records["other session"] = (session_of(person),)
+    for other in "uspa":
+        if other != letter:
+            CHANGE(house.browsers[other], house.address("session_end"))
+            assert session_of(person) == house.records["other session"][0]
+    assert CHANGE(house.browsers[letter], house.address("session_end")).status_code == 302
+    assert is_door(LOOK(house.browsers[letter], reverse("home")))
