@@ -33,17 +33,17 @@ def icon(name: str) -> SafeString:
 
 @register.simple_tag(name="help")
 def help_link(where: str, label: str = "") -> SafeString:
-    """A small link to a topic, or to one of its sections ("topic#section"); without eyes it reads "Help: …".
+    """A small link to a topic, or to one of its sections ("topic#section").
 
-    It opens beside the page, so that nothing typed there is lost.
+    It opens beside the page, so that nothing typed there is lost, and says so to who hears it.
     """
     slug, _, anchor = where.partition("#")
     topic = handbook.topic(slug)
     says = label or (topic.heading(anchor) if anchor else topic.title)
     address = f"{topic.address}#{anchor}" if anchor else topic.address
     return format_html(
-        '<a class="to-help" href="{}" target="_blank">{}<span><span class="vh">Help: </span>{}'
-        '<span class="vh">, in a new tab</span></span></a>',
+        '<a class="to-help" href="{}" target="_blank">{}'
+        '<span><span class="vh">Help, in a new tab: </span>{}</span></a>',
         address,
         icon("help"),
         says,

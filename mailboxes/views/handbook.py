@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
+
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -15,7 +19,16 @@ from ..routing import ROUTING_HEADERS
 @signed_in
 def contents(request: HttpRequest) -> HttpResponse:
     """All topics, by what they are good for."""
-    return render(request, "mailboxes/help/contents.html", {"handbook": handbook.HANDBOOK})
+    return render(
+        request, "mailboxes/help/contents.html", {"handbook": handbook.HANDBOOK, "version": _version()}
+    )
+
+
+@cache
+def _version() -> str:
+    """As pyproject.toml says it."""
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["version"])
 
 
 @require_safe

@@ -94,6 +94,14 @@ def test_the_help_is_open_to_everyone_who_has_signed_in(
         assert escape(one.title) in page.content.decode()
 
 
+def test_it_says_which_version_this_is(amaras: Client) -> None:
+    written = re.search(
+        r'^version = "(.+)"$', (settings.BASE_DIR / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    assert written
+    assert f"Sorting Office {written[1]}," in amaras.get("/help/").content.decode()
+
+
 def test_nobody_else_reads_it(browser_of: Callable[[str], Client]) -> None:
     page = browser_of("anonymous").get("/help/routing/")
     assert page.status_code == 302
