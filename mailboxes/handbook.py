@@ -118,6 +118,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                 "What a test does on the server, what its results mean, and what it vouches for.",
                 (
                     ("steps", "Step by step"),
+                    ("look", "Look first"),
                     ("results", "The results"),
                     ("vouches", "What a test vouches for"),
                     ("failed", "When a step fails"),
@@ -212,6 +213,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                     ("network", "On the way"),
                     ("secrets", "Stored passwords and keys"),
                     ("mail", "Mail from strangers"),
+                    ("sign-in", "Signing in"),
                     ("yours", "What is left to you"),
                 ),
             ),
