@@ -50,6 +50,8 @@ class Dispatch(threading.Thread):
     def run(self) -> None:
         try:
             self._dispatch()
+        except OSError as error:  # of the network, or what the server said: smtplib's errors are among them
+            log.error("A mail of the office could not be sent: %s", error)
         except Exception:
             log.exception("A mail of the office could not be sent")
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.sessions.backends.base import UpdateError
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -117,6 +118,23 @@ def test_a_session_gets_a_new_key_at_sign_in_and_at_sign_out(noah: User) -> None
     assert not Session.objects.filter(session_key=planted).exists()
     browser.post("/sign-out/")
     assert not Session.objects.exists()
+
+
+def test_a_session_that_is_ended_meanwhile_does_not_come_back(noah: User) -> None:
+    here = signed_in()
+    kept = here.session  # as a page has it that is still being made
+    assert kept["_auth_user_id"] == str(noah.pk)
+    Session.objects.all().delete()
+    kept["colour"] = "blue"
+    with pytest.raises(UpdateError):
+        kept.save()
+    assert not is_signed_in(here)
+
+
+def test_a_host_that_is_not_ours_gets_a_page_of_ours(client: Client, db: None) -> None:
+    answer = client.get("/sign-in/", HTTP_HOST="evil.example")
+    assert answer.status_code == 400
+    assert "This cannot be answered" in answer.content.decode()
 
 
 def test_deactivating_a_user_ends_the_sessions_for_good(noah: User) -> None:
