@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from django.db import transaction
@@ -273,13 +274,17 @@ class Ladder:
     duration_ms: int
     rungs: list[Rung]
     out_of_date: bool
+    ended_at: datetime
 
 
 def ladders(mailbox: Mailbox) -> list[Ladder]:
     """The latest test of a mailbox, one ladder for each direction that was or is being tested."""
     test = mailbox.tests.prefetch_related("steps").first()
-    if test is None:
-        return []
+    return ladders_of(test, mailbox) if test else []
+
+
+def ladders_of(test: ConfigurationTest, mailbox: Mailbox) -> list[Ladder]:
+    """The same of any test of this mailbox."""
     made = (_ladder(test, mailbox, direction) for direction in Direction.values)
     return [ladder for ladder in made if ladder.rungs]
 
@@ -299,6 +304,7 @@ def _ladder(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> Ladder
             and test.finished_at is not None
             and not mailbox.state(direction).vouches_for(mailbox)
         ),
+        ended_at=test.finished_at or timezone.now(),
     )
 
 

@@ -25,6 +25,7 @@ from django.utils.text import Truncator, capfirst
 
 from emailprofiles.history import entries_of, label_of, signature
 from emailprofiles.models import CONNECTION_FIELDS as PROFILE_CONNECTION
+from emailprofiles.models import EmailServerProfile
 
 from .models import ConfigurationTest, Direction, Mailbox, StepState, TestStep
 from .models.mailbox import CONNECTION_FIELDS as MAILBOX_CONNECTION
@@ -55,6 +56,17 @@ class Entry:
     who: str
     is_creation: bool
     changes: list[Change]
+    model: type[models.Model]
+
+    @property
+    def clock(self) -> str:
+        """The time of today, or the day."""
+        return day_or_time(self.when)
+
+    @property
+    def more(self) -> int:
+        """How many changes stand behind the first three."""
+        return max(0, len(self.changes) - 3)
 
     @property
     def title(self) -> str:
@@ -79,7 +91,8 @@ def _told(entry: LogEntry, names: Names) -> Entry:
     signed = signature(entry)
     is_creation = entry.action == LogEntry.Action.CREATE
     changes = [] if is_creation else [_change(entry, field, names) for field in entry.changes or {}]
-    return Entry(entry.pk, signed.when, signed.who, is_creation, sorted(changes, key=lambda one: one.label))
+    changes.sort(key=lambda one: one.label)
+    return Entry(entry.pk, signed.when, signed.who, is_creation, changes, _model(entry))
 
 
 def _change(entry: LogEntry, field: str, names: Names) -> Change:
@@ -167,7 +180,7 @@ def preceded_by(mailbox: Mailbox, direction: str, failed_at: datetime) -> str:
     entries = entries_of(*records).filter(timestamp__gt=worked, timestamp__lte=failed_at)
     updates = entries.filter(action=LogEntry.Action.UPDATE)
     found = [
-        _sentence(change, entry)
+        _sentence(change, entry, mailbox)
         for entry in told(updates[:50])
         for change in entry.changes
         if _matters(change.field, direction)
@@ -183,11 +196,16 @@ def _matters(field: str, direction: str) -> bool:
     return field in relevant and not field.startswith(_OTHER_SIDE[Direction(direction)])
 
 
-def _sentence(change: Change, entry: Entry) -> str:
+def _sentence(change: Change, entry: Entry, mailbox: Mailbox) -> str:
+    """Of the profile only that it changed: who may see a mailbox may not see all of its profile."""
+    what = f"the {change.label.lower()}" if change.is_secret else change.label
+    how = ""
+    if entry.model is EmailServerProfile:
+        what = f"{what} of {mailbox.server_profile}"
+    elif not change.is_secret:
+        how = f" {change.says}"
     by = f" by {entry.who}" if entry.who else ""
-    if change.is_secret:
-        return f"the {change.label.lower()} was changed{by} at {clock(entry.when)}"
-    return f"{change.label} was changed {change.says}{by} at {clock(entry.when)}"
+    return f"{what} was changed{how}{by} at {clock(entry.when)}"
 
 
 def _worked_until(mailbox: Mailbox, direction: str, failed_at: datetime) -> datetime | None:
@@ -204,6 +222,14 @@ def passing_tests(mailbox: Mailbox, direction: str) -> QuerySet[ConfigurationTes
     return mailbox.tests.filter(
         Exists(steps), ~Exists(steps.exclude(state=StepState.PASSED)), finished_at__isnull=False
     ).order_by("-finished_at")
+
+
+def day_or_time(moment: datetime) -> str:
+    """The time of today, or the day: short enough for the margin of a list."""
+    local, today = timezone.localtime(moment), timezone.localdate()
+    if local.date() == today:
+        return date_format(local, "H:i")
+    return date_format(local, "j M" if local.year == today.year else "M Y")
 
 
 def clock(moment: datetime) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django import forms
+from django.db.models import Model
 from django.utils import timezone
 
 from ..defaults import make_default
@@ -122,10 +123,10 @@ class ProfileForm(RecordForm):
     def beside(self, record: EmailServerProfile) -> dict[str, Any]:
         return {"is_default": record.is_default}
 
-    def lock(self) -> EmailServerProfile:
+    def lock(self) -> Model:
         """All rows, in the order in which the default moves between them."""
-        rows: list[EmailServerProfile] = list(self._rows().order_by("pk"))
-        return next(row for row in rows if row.pk == self.instance.pk)
+        list(self._rows().order_by("pk"))
+        return super().lock()
 
     def columns(self) -> list[str]:
         loses_flag = "is_default" in self.changes and not self.cleaned_data["is_default"]

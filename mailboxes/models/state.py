@@ -144,6 +144,14 @@ class ConfigurationTest(models.Model):
     def __str__(self) -> str:
         return f"test of {self.mailbox} requested at {self.requested_at:%Y-%m-%d %H:%M}"
 
+    def results(self) -> dict[str, bool]:
+        """Whether each direction that was tested has passed; uses prefetched `steps`."""
+        states: dict[str, list[str]] = {}
+        for step in self.steps.all():
+            states.setdefault(step.direction, []).append(step.state)
+        passed = {name: all(state == StepState.PASSED for state in states[name]) for name in states}
+        return {direction: passed[direction] for direction in Direction.values if direction in passed}
+
     @classmethod
     def request(
         cls, mailbox: Mailbox, requested_by: User | None, *, enables: bool = True

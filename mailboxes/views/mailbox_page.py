@@ -16,9 +16,11 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from .. import roles
-from ..configtest import Ladder, Rung, ladders
+from ..configtest import Ladder, Rung, ladders, ladders_of
+from ..history import preceded_by
 from ..models import (
     Approval,
+    ConfigurationTest,
     Delivery,
     Direction,
     EmailConfigurationSettings,
@@ -29,6 +31,7 @@ from ..models import (
     MessageState,
     Survey,
     SurveyShare,
+    TestStatus,
     User,
 )
 from ..standing import Office, Precondition, Standing, approval_stops, preconditions, standing
@@ -228,6 +231,7 @@ class Result:
     duration_ms: int | None
     steps: list[tuple[Rung, Standing]]
     is_open: bool
+    preceded: str = ""
 
     @property
     def has_failed(self) -> bool:
@@ -257,6 +261,7 @@ def _result(mailbox: Mailbox, direction: Direction, ladder: Ladder | None, offic
         ladder.duration_ms,
         [(rung, RUNGS[rung.state]) for rung in ladder.rungs],
         is_open=running or badge.word == "Failure",
+        preceded=_preceded(mailbox, ladder),
     )
 
 
@@ -288,6 +293,46 @@ def found_in(mailbox: Mailbox) -> Found | None:
         only_looked=not test.enables,
         shares=[(share, SHARE_LABELS.get(share.reason, "")) for share in shares],
     )
+
+
+def _preceded(mailbox: Mailbox, ladder: Ladder) -> str:
+    """What was changed before this direction failed."""
+    failed = ladder.status == TestStatus.FAILURE
+    return preceded_by(mailbox, ladder.direction, ladder.ended_at) if failed else ""
+
+
+def run_of(test: ConfigurationTest, mailbox: Mailbox) -> list[Result]:
+    """What an earlier test found, without a word on what has become of it."""
+    return [
+        Result(
+            ladder.direction,
+            LABELS[Direction(ladder.direction)],
+            RESULTS[ladder.status],
+            "",
+            RESULTS[ladder.status],
+            ladder.sentence,
+            ladder.duration_ms,
+            [(rung, RUNGS[rung.state]) for rung in ladder.rungs],
+            is_open=True,
+            preceded=_preceded(mailbox, ladder),
+        )
+        for ladder in ladders_of(test, mailbox)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one direction of a test ended, for a list of tests."""
+
+    label: str
+    state: Standing
+
+
+def outcomes_of(test: ConfigurationTest) -> list[Outcome]:
+    """All three directions; uses prefetched `steps`."""
+    passed = test.results()
+    words = {True: RESULTS["success"], False: RESULTS["failure"], None: RESULTS["not_run"]}
+    return [Outcome(LABELS[direction], words[passed.get(direction)]) for direction in Direction]
 
 
 def _nothing_to_test(mailbox: Mailbox, direction: Direction) -> str:

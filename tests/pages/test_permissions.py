@@ -13,8 +13,9 @@ from django.apps import apps
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
-from mailboxes.models import Alert, Mailbox, Queue, User
+from mailboxes.models import Alert, ConfigurationTest, Mailbox, Queue, User
 from mailboxes.roles import Role, set_role
 from tests.conftest import Office
 
@@ -70,6 +71,8 @@ TABLE = {
     "mailbox-edit": Row(LOOKERS, "a", "mailbox"),
     "mailbox-methods": Row("-", "a", "mailbox"),
     "mailbox-test": Row("-", "a", "mailbox"),
+    "mailbox-history": Row(LOOKERS, "-", "mailbox"),
+    "mailbox-test-run": Row(LOOKERS, "-", "test"),
     "mailbox-results": Row(LOOKERS, "-", "mailbox"),
     "mailbox-approve": Row("-", "ap", "mailbox"),
     "mailbox-reject": Row("-", "ap", "mailbox"),
@@ -80,17 +83,20 @@ TABLE = {
     "profile-list": Row("as", "-"),
     "profile-new": Row("a", "a"),
     "profile-edit": Row("as", "a", "profile"),
+    "profile-history": Row("as", "-", "profile"),
     "profile-confirm": Row("-", "a", "profile"),
     # people
     "queue-list": Row("a", "-"),
     "queue-new": Row("a", "a"),
     "queue-edit": Row("a", "a", "queue"),
+    "queue-history": Row("a", "-", "queue"),
     "queue-activate": Row("a", "a", "queue"),
     "queue-deactivate": Row("a", "a", "queue"),
     "queue-delete": Row("a", "a", "queue"),
     "user-list": Row("a", "-"),
     "user-new": Row("a", "a"),
     "user-edit": Row("a", "a", "user"),
+    "user-history": Row("a", "-", "user"),
     "user-link": Row("-", "a", "user"),
     "user-end-sessions": Row("-", "a", "user"),
     "user-hand-over": Row("a", "a", "user"),
@@ -98,6 +104,7 @@ TABLE = {
     "user-deactivate": Row("a", "a", "user"),
     "user-delete": Row("a", "a", "user"),
     "configuration": Row("a", "a"),
+    "configuration-history": Row("a", "-"),
     # mail
     "message-list": Row(SIGNED_IN, "-"),
     "message": Row("a", "-", "message", closed=404),
@@ -155,6 +162,7 @@ def house(office: Office) -> House:
     Alert.objects.create(
         cause="x", title="Stopped", why="w", what_we_do="d", what_you_can_do="c", mailbox=office.collection
     )
+    test = ConfigurationTest.objects.create(mailbox=office.collection, finished_at=timezone.now())
     elsewhere = Client()
     elsewhere.force_login(office.amara)
     return House(
@@ -165,6 +173,7 @@ def house(office: Office) -> House:
             "token": ("no-such-token",),
             "topic": ("approval",),
             "mailbox": (office.support.mailbox.pk,),
+            "test": (office.collection.pk, test.pk),
             "profile": (office.profile.pk,),
             "queue": (office.support.pk,),
             "private queue": (office.support.pk,),
