@@ -56,6 +56,7 @@ class Visitor:
 
     page: Page
     site: str
+    has_script: bool = True
     complaints: list[str] = field(default_factory=list)
 
     def opens(self, path: str) -> None:
