@@ -241,6 +241,11 @@ class EmailServerProfile(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def default(cls) -> EmailServerProfile | None:
+        """The active profile that new mailboxes get."""
+        return cls._default_manager.filter(is_default=True, is_active=True).first()
+
     @property
     def can_receive(self) -> bool:
         return bool(self.incoming_host)

@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from emailprofiles.errors import MailError, SettingsIncomplete
@@ -64,6 +65,16 @@ def plan(mailbox: Mailbox, direction: str, *, survey: bool = False) -> list[str]
         look = [WHAT_IS_THERE] if survey else []
         return [*steps, StepName.FOLDER, StepName.MAY_DELETE, StepName.MESSAGE, *look]
     return [*steps, StepName.SENDER, StepName.RECIPIENT]
+
+
+def something_to_test() -> Q:
+    """SQL: some direction has a plan."""
+    ours = (IncomingMethod.FORWARD, IncomingMethod.SERVER_SIDE)
+    return (
+        Q(incoming_method__in=ours)
+        | Q(outgoing_method=IncomingMethod.SERVER_SIDE)
+        | Q(act_method=IncomingMethod.SERVER_SIDE)
+    )
 
 
 def plan_of(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> list[str]:

@@ -1,16 +1,20 @@
 """How a direction of a mailbox stands: what it needs to run, and the word a page shows for it.
 
 `preconditions` is the list on the mailbox page, and `SyncStates.running` its twin in SQL, which the
-engine asks; a test holds the two equal.
+engine asks; `standing` is the word on the pages, and `worded` its twin, by which lists are filtered and
+ordered. Tests hold each pair equal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.humanize.templatetags.humanize import naturaltime
-from django.db.models import Q
+from django.db.models import Case, CharField, Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.formats import date_format
 
@@ -28,7 +32,26 @@ from .models import (
     SyncState,
     TestStatus,
 )
-from .models.state import METHOD_FIELDS, vouched
+from .models.choices import Word
+from .models.state import METHOD_FIELDS, SyncStates
+
+
+class OpenTests:
+    """Which mailboxes are being tested: asked for those that are shown, never for all."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def look_up(self, mailboxes: Iterable[int]) -> None:
+        """Ask for the mailboxes of a list in one query."""
+        asked = dict.fromkeys(mailboxes, False)
+        tested = ConfigurationTest.objects.filter(finished_at=None, mailbox__in=asked).order_by()
+        self._known |= asked | dict.fromkeys(tested.values_list("mailbox_id", flat=True), True)
+
+    def __contains__(self, mailbox: int) -> bool:
+        if mailbox not in self._known:
+            self.look_up([mailbox])
+        return self._known[mailbox]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +65,7 @@ class Office:
     forward_mailbox_exists: bool
     engine_alive: bool
     engine_seen_at: datetime | None
-    open_tests: frozenset[int]
+    open_tests: OpenTests
 
     @classmethod
     def read(cls) -> Office:
@@ -58,9 +81,7 @@ class Office:
             forward_mailbox_exists=forward.exists(),
             engine_alive=engine is not None and engine.seen_at > now - EngineProcess.SILENCE,
             engine_seen_at=engine.seen_at if engine else None,
-            open_tests=frozenset(
-                ConfigurationTest.objects.filter(finished_at=None).values_list("mailbox_id", flat=True)
-            ),
+            open_tests=OpenTests(),
         )
 
 
@@ -81,28 +102,28 @@ class Precondition:
 
 def preconditions(mailbox: Mailbox, direction: str, office: Office) -> list[Precondition]:
     """What this direction needs to run, in the order in which it is asked."""
-    if mailbox.method(direction) == IncomingMethod.FORWARD:
-        return [
-            _active(mailbox),
-            _approved(mailbox, office.settings),
-            _forward_runs(office),
-        ]
-    return [
-        _active(mailbox),
-        _server_side(mailbox, direction),
-        _profile_active(mailbox.server_profile),
-        _approved(mailbox, office.settings),
-        _credentials_present(mailbox),
-        _credentials_confirmed(mailbox),
-        _test_passed(mailbox, direction),
-        _not_postponed(mailbox.state(direction), office.now),
-        _circuit_closed(mailbox, office),
-    ]
+    return list(_asked(mailbox, direction, office))
 
 
 def first_unmet(mailbox: Mailbox, direction: str, office: Office) -> Precondition | None:
     """What keeps this direction from running; None when it runs."""
-    return next((need for need in preconditions(mailbox, direction, office) if not need.met), None)
+    return next((need for need in _asked(mailbox, direction, office) if not need.met), None)
+
+
+def _asked(mailbox: Mailbox, direction: str, office: Office) -> Iterator[Precondition]:
+    yield _active(mailbox)
+    if mailbox.method(direction) == IncomingMethod.FORWARD:
+        yield _approved(mailbox, office.settings)
+        yield _forward_runs(office)
+        return
+    yield _server_side(mailbox, direction)
+    yield _profile_active(mailbox.server_profile)
+    yield _approved(mailbox, office.settings)
+    yield _credentials_present(mailbox)
+    yield _credentials_confirmed(mailbox)
+    yield _test_passed(mailbox, direction)
+    yield _not_postponed(mailbox.state(direction), office.now)
+    yield _circuit_closed(mailbox, office)
 
 
 def _either(name: str, met: bool, yes: str, no: str, detail: str = "") -> Precondition:
@@ -311,13 +332,86 @@ def _untested(mailbox: Mailbox, state: SyncState) -> Standing:
     return Standing("is-bad", "bad", "Needs attention", _ago(state.failing_since))
 
 
-def needs_attention() -> Q:
-    """SQL: some direction that is ours to do failed its test, or stopped, with the settings as they are."""
-    failed = Q(test_status=TestStatus.FAILURE) | Q(test_status=TestStatus.SUCCESS, enabled=False)
-    ours = Q()
+# ── The same in SQL ─────────────────────────────────────────────────────────────────────────
+
+
+def worded(mailboxes: QuerySet[Mailbox], direction: Direction, office: Office) -> QuerySet[Mailbox]:
+    """With the Word of `standing` for one direction, under the name `incoming_word`, and so on."""
+    state = f"{direction}_state"
+    joined = mailboxes.annotate(
+        **{state: FilteredRelation("states", condition=Q(states__direction=direction))}
+    )
+    return joined.annotate(**{f"{direction}_word": _word(direction, state, office)})
+
+
+def _word(direction: Direction, state: str, office: Office) -> Case:
+    method = METHOD_FIELDS[direction]
+    ours = [IncomingMethod.FORWARD, IncomingMethod.SERVER_SIDE]
+    tested = ConfigurationTest.objects.filter(finished_at=None).order_by().values("mailbox")
+    through = Q(pk__in=[]) if not office.forward_mailbox_runs else office.settings.approved("")
+    return Case(
+        When(~Q(**{f"{method}__in": ours}) | Q(is_active=False), then=Value(Word.OFF)),
+        When(pk__in=tested, then=Value(Word.TESTING)),
+        When(through, **{method: IncomingMethod.FORWARD}, then=Value(Word.WORKING)),
+        When(
+            _set_up(office.settings), **{method: IncomingMethod.SERVER_SIDE}, then=_tested_word(state, office)
+        ),
+        default=Value(Word.NOT_SET_UP),
+        output_field=CharField(),
+    )
+
+
+def _set_up(settings: EmailConfigurationSettings) -> Q:
+    own = {"allow_credentials": True, "credentials_location_version": F("server_profile__location_version")}
+    of_profile = ~Q(server_profile__authenticate_using=AuthenticateUsing.MAILBOX)
+    present = Q(**own) & ~Q(username="") & ~Q(password="")
+    return settings.approved("") & Q(server_profile__is_active=True) & (of_profile | present)
+
+
+def _tested_word(state: str, office: Office) -> Case:
+    vouched_for = Q(
+        **{
+            f"{state}__tested_mailbox_version": F("connection_version"),
+            f"{state}__tested_profile_version": Coalesce(F("server_profile__connection_version"), 0),
+        }
+    )
+    passed = vouched_for & Q(**{f"{state}__test_status": TestStatus.SUCCESS, f"{state}__enabled": True})
+    postponed = Q(**{f"{state}__failures__gt": 0, f"{state}__next_run_at__gt": office.now})
+    waits = postponed | Q(server_profile__in=list(office.circuits))
+    return Case(
+        When(passed & waits, then=Value(Word.WAITING)),
+        When(passed, then=Value(Word.WORKING)),
+        When(**{f"{state}__test_status": TestStatus.NOT_RUN}, then=Value(Word.UNTESTED)),
+        When(~vouched_for, then=Value(Word.OUT_OF_DATE)),
+        default=Value(Word.ATTENTION),
+        output_field=CharField(),
+    )
+
+
+def in_trouble(settings: EmailConfigurationSettings | None = None) -> SyncStates:
+    """The directions that need a person."""
+    settings = settings or EmailConfigurationSettings.load()
+    return SyncState.objects.stopped(*Direction, approved=settings.approved()).order_by()
+
+
+def needs_attention(settings: EmailConfigurationSettings | None = None) -> Q:
+    """Mailboxes with a direction that is ours to do, failed its test or stopped, with the settings as they are."""
+    return Q(pk__in=in_trouble(settings).values("mailbox"))
+
+
+def not_tested() -> Q:
+    """Active mailboxes with a server-side direction that no test vouches for, whatever else it lacks."""
+    asked, ours = Q(), Q()
     for direction, method in METHOD_FIELDS.items():
-        ours |= Q(**{"direction": direction, f"mailbox__{method}": IncomingMethod.SERVER_SIDE})
-    return Q(is_active=True, pk__in=SyncState.objects.filter(vouched(), failed, ours).values("mailbox"))
+        asked |= Q(**{method: IncomingMethod.SERVER_SIDE})
+        ours |= Q(Exact(OuterRef(method), Value(IncomingMethod.SERVER_SIDE)), direction=direction)
+    untested = SyncState.objects.filter(ours, mailbox=OuterRef("pk")).exclude(
+        ~Q(test_status=TestStatus.NOT_RUN),
+        tested_mailbox_version=OuterRef("connection_version"),
+        tested_profile_version=Coalesce(OuterRef("server_profile__connection_version"), 0),
+    )
+    # The methods first: most mailboxes then need no look at their states.
+    return Q(is_active=True) & asked & Q(Exists(untested))
 
 
 def _day(moment: datetime | None) -> str:

@@ -4,7 +4,7 @@
 `office` (settings, alerts); `signin` (sessions, one-time links).
 """
 
-from .bulk import BulkCommand, BulkCommandItem
+from .bulk import AppliedDefaults, BulkCommand, BulkCommandItem
 from .choices import (
     ActMethod,
     AlertLevel,
@@ -20,6 +20,7 @@ from .choices import (
     SignInEventKind,
     StepState,
     TestStatus,
+    Word,
 )
 from .mail import Attachment, Delivery, Message
 from .mailbox import Mailbox, account_reader
@@ -33,6 +34,7 @@ __all__ = [
     "ActMethod",
     "Alert",
     "AlertLevel",
+    "AppliedDefaults",
     "Approval",
     "Attachment",
     "BulkCommand",
@@ -68,6 +70,7 @@ __all__ = [
     "TestStatus",
     "TestStep",
     "User",
+    "Word",
     "account_reader",
     "time_zones",
 ]

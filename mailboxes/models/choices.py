@@ -51,6 +51,19 @@ class TestStatus(TextChoices):
     FAILURE = "failure", "Failure"
 
 
+class Word(TextChoices):
+    """How a direction stands, the most urgent first; the labels are the words on the pages."""
+
+    ATTENTION = "attention", "Needs attention"
+    WAITING = "waiting", "Waiting"
+    OUT_OF_DATE = "out-of-date", "Out of date"
+    TESTING = "testing", "Testing"
+    UNTESTED = "untested", "Not tested"
+    NOT_SET_UP = "not-set-up", "Not set up"
+    WORKING = "working", "Working"
+    OFF = "off", "Switched off"
+
+
 class StepState(TextChoices):
     PASSED = "passed", "Passed"
     FAILED = "failed", "Failed"

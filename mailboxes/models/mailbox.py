@@ -198,6 +198,10 @@ class Mailbox(models.Model):
 
     objects = Mailboxes.as_manager()
 
+    # Set before a save that changes the profile and lets the stored password stay: nobody typed it for the
+    # new server, so it waits for an administrator's confirmation before it goes there.
+    credentials_may_wait = False
+
     class Meta:
         ordering = ("name",)
         verbose_name_plural = "mailboxes"
@@ -214,6 +218,26 @@ class Mailbox(models.Model):
                 violation_error_message="Another active mailbox has this address.",
             ),
         ]
+        indexes = [
+            # The list of mailboxes: its views are counted, and its pages found, in the index alone.
+            models.Index(
+                fields=[
+                    "is_active",
+                    "is_forward_mailbox",
+                    "approval",
+                    "server_profile",
+                    "incoming_method",
+                    "outgoing_method",
+                    "act_method",
+                    "connection_version",
+                ],
+                name="mailbox_views",
+            ),
+            models.Index(Lower("name"), "id", condition=Q(is_active=True), name="mailbox_active_by_name"),
+            models.Index(
+                fields=["is_forward_mailbox"], condition=Q(is_forward_mailbox=True), name="mailbox_forward"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -228,7 +252,7 @@ class Mailbox(models.Model):
         """The unsaved mailbox of a new user or queue, filled from Email Configuration Settings."""
         from .office import EmailConfigurationSettings
 
-        profile = EmailServerProfile.objects.filter(is_default=True, is_active=True).first()
+        profile = EmailServerProfile.default()
         methods = EmailConfigurationSettings.load().methods_for(regarding.kind, profile)
         return cls(
             **{regarding.kind: regarding},
@@ -339,8 +363,11 @@ class Mailbox(models.Model):
         """
         follows = set()
         if stored is None or changed(self, stored, written(["password", "server_profile_id"], names)):
+            typed = stored is None or changed(self, stored, written(["password"], names))
             self.credentials_location_version = (
-                self.server_profile.location_version if self.server_profile else None
+                self.server_profile.location_version
+                if self.server_profile and (typed or not self.password)
+                else None
             )
             follows.add("credentials_location_version")
         if stored is not None:
@@ -480,9 +507,8 @@ def _credentials_typed_again(mailbox: Mailbox) -> dict[str, str]:
     stored = Mailbox.objects.filter(pk=mailbox.pk).first() if mailbox.pk else None
     if stored is None or not stored.password or not mailbox.password:
         return {}
-    if changed(mailbox, stored, ("password",)) or not changed(
-        mailbox, stored, ("username", "server_profile_id")
-    ):
+    binding = ("username",) if mailbox.credentials_may_wait else ("username", "server_profile_id")
+    if changed(mailbox, stored, ("password",)) or not changed(mailbox, stored, binding):
         return {}
     return {"password": "The user name or the server profile changed: type the password again."}
 

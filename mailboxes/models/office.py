@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 from django.db import models, transaction
 from django.db.models import Q
@@ -93,6 +94,11 @@ class EmailConfigurationSettings(models.Model):
         if not self.require_approval_for_queues:
             condition |= Q(**{f"{prefix}queue__isnull": False})
         return condition
+
+    def defaults_for(self, kind: str, profile: EmailServerProfile | None) -> dict[str, Any]:
+        """What *Apply Default Email Settings* gives a mailbox; without a default profile it keeps the one it has."""
+        methods: dict[str, Any] = dict(self.methods_for(kind, profile))
+        return methods if profile is None else {"server_profile": profile} | methods
 
     def methods_for(self, kind: str, profile: EmailServerProfile | None) -> dict[str, str]:
         """The default methods, clipped to what this kind and the default profile allow."""

@@ -32,13 +32,17 @@ def vouched() -> Q:
 
 
 class SyncStates(models.QuerySet["SyncState"]):
-    def running(self, direction: Direction, *, approved: Q) -> SyncStates:
-        """The directions that run: SQL twin of `preconditions.unmet`, less back-off and circuit.
+    def set_up(self, *directions: Direction, approved: Q) -> SyncStates:
+        """Of these directions, those that lack nothing but perhaps a passed test: SQL twin of the preconditions
+        before it.
 
-        `approved` is `EmailConfigurationSettings.approved()`, read once for each claim.
+        `approved` is `EmailConfigurationSettings.approved()`, read once for each claim or page.
         """
+        ours = Q()
+        for direction in directions:
+            ours |= Q(**{"direction": direction, f"mailbox__{METHOD_FIELDS[direction]}": "server_side"})
         return self.filter(
-            vouched(),
+            ours,
             approved,
             Q(mailbox__server_profile__authenticate_using=AuthenticateUsing.PROFILE)
             | Q(mailbox__server_profile__authenticate_using=AuthenticateUsing.ANONYMOUS)
@@ -46,13 +50,19 @@ class SyncStates(models.QuerySet["SyncState"]):
                 mailbox__allow_credentials=True,
                 mailbox__credentials_location_version=F("mailbox__server_profile__location_version"),
             ),
-            direction=direction,
-            enabled=True,
-            test_status=TestStatus.SUCCESS,
             mailbox__is_active=True,
             mailbox__server_profile__is_active=True,
-            **{f"mailbox__{METHOD_FIELDS[direction]}": "server_side"},
         )
+
+    def running(self, *directions: Direction, approved: Q) -> SyncStates:
+        """Of these directions, those that run: SQL twin of `standing.preconditions`, less back-off and circuit."""
+        tested = self.filter(vouched(), enabled=True, test_status=TestStatus.SUCCESS)
+        return tested.set_up(*directions, approved=approved)
+
+    def stopped(self, *directions: Direction, approved: Q) -> SyncStates:
+        """The directions whose last test failed, or that stopped, with the settings as they are: a person must act."""
+        failed = Q(test_status=TestStatus.FAILURE) | Q(test_status=TestStatus.SUCCESS, enabled=False)
+        return self.filter(failed, vouched()).set_up(*directions, approved=approved)
 
 
 class SyncState(models.Model):
@@ -94,7 +104,21 @@ class SyncState(models.Model):
             one_of("direction", Direction, "state"),
             one_of("test_status", TestStatus, "state"),
         ]
-        indexes = [models.Index(fields=["direction", "enabled", "next_run_at"], name="state_due")]
+        indexes = [
+            models.Index(fields=["direction", "enabled", "next_run_at"], name="state_due"),
+            # The list of mailboxes: who is in trouble, and who is not tested, without a look at the rows.
+            models.Index(fields=["test_status", "enabled", "mailbox"], name="state_in_trouble"),
+            models.Index(
+                fields=[
+                    "mailbox",
+                    "direction",
+                    "test_status",
+                    "tested_mailbox_version",
+                    "tested_profile_version",
+                ],
+                name="state_tested",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.mailbox} {self.direction}"

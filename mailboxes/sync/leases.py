@@ -11,10 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from emailprofiles.models import EmailServerProfile
+
 from ..models import (
+    BulkCommand,
+    BulkCommandItem,
+    Command,
     ConfigurationTest,
     Direction,
     EmailConfigurationSettings,
@@ -99,10 +104,10 @@ def claim(seats: int, holder: str, *, among: Q | None = None) -> list[Lease]:
     if seats < 1:
         return []
     with transaction.atomic():
-        _one_claim_at_a_time()
+        one_claim_at_a_time()
         moment = now()
         leases: list[Lease] = []
-        budgets = _Budgets(moment)
+        budgets = Budgets(moment)
         for state in due(moment, among=among).select_related("mailbox__server_profile")[: seats * 20]:
             if len(leases) == seats:
                 break
@@ -131,14 +136,14 @@ def _holders() -> list[str]:
     return list(held.values_list("lease_holder", flat=True).distinct())
 
 
-def _one_claim_at_a_time() -> None:
+def one_claim_at_a_time() -> None:
     # SQLite's transactions are IMMEDIATE, so they queue by themselves.
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
 
 
-class _Budgets:
+class Budgets:
     """How many more connections each server profile may have; a server in trouble gets one probe."""
 
     def __init__(self, moment: datetime) -> None:
@@ -156,6 +161,12 @@ class _Budgets:
             return False
         self._used[profile.pk] = self._used.get(profile.pk, 0) + 1
         return True
+
+    def exhausted(self) -> list[int]:
+        """The profiles that may have no further connection now."""
+        used = EmailServerProfile.objects.filter(pk__in=[pk for pk in self._used if pk])
+        limits = used.values_list("pk", "max_concurrent_connections")
+        return [pk for pk, limit in limits if self._used[pk] >= limit]
 
     def _probe(self, circuit: int) -> bool:
         waiting = ServerCircuit.objects.filter(pk=circuit, open_until__lte=self._moment)
@@ -192,20 +203,25 @@ def release(lease: Lease, **outcome: object) -> bool:
 
 
 def claim_test(holder: str) -> ConfigurationTest | None:
-    """The oldest requested test that nobody works on, or whose worker died; it starts anew."""
+    """The oldest test that a person asked for and nobody works on, or whose worker died; it starts anew.
+
+    Tests of a bulk command are claimed with their items: none of them takes the seat kept for a person's.
+    """
     with transaction.atomic():
-        _one_claim_at_a_time()
+        one_claim_at_a_time()
         moment = now()
         open_tests = ConfigurationTest.objects.filter(finished_at__isnull=True)
         holders = list(open_tests.values_list("lease_holder", flat=True))
-        test = open_tests.filter(free(moment, holders)).order_by("requested_at").first()
+        of_many = BulkCommandItem.objects.filter(test=OuterRef("pk"))
+        free_tests = open_tests.filter(free(moment, holders)).exclude(Exists(of_many))
+        test = free_tests.order_by("requested_at").first()
         return take_test(test, holder, moment) if test else None
 
 
 def own_test(mailbox: Mailbox, holder: str, *, enables: bool = True) -> ConfigurationTest | None:
     """An open test of this mailbox that is ours, made if there is none; None while another worker runs one."""
     with transaction.atomic():
-        _one_claim_at_a_time()
+        one_claim_at_a_time()
         moment = now()
         test = ConfigurationTest.request(mailbox, None, enables=enables)
         if not ConfigurationTest.objects.filter(free(moment, [test.lease_holder]), pk=test.pk).exists():
@@ -234,3 +250,33 @@ def let_go(test: ConfigurationTest) -> None:
     ConfigurationTest.objects.filter(pk=test.pk, lease_holder=test.lease_holder, fence=test.fence).update(
         lease_holder="", lease_until=None
     )
+
+
+def claim_command(holder: str) -> BulkCommand | None:
+    """The oldest open bulk command that nobody carries out, or whose worker died; tests have leases of their own."""
+    with transaction.atomic():
+        one_claim_at_a_time()
+        moment = now()
+        open_commands = BulkCommand.objects.filter(finished_at=None).exclude(command=Command.TEST)
+        holders = list(open_commands.values_list("lease_holder", flat=True))
+        bulk = open_commands.filter(free(moment, holders)).order_by("requested_at", "pk").first()
+        if bulk is not None:
+            bulk.lease_holder, bulk.lease_until, bulk.fence = holder, moment + LENGTH, bulk.fence + 1
+            bulk.started_at = bulk.started_at or moment
+            bulk.save(update_fields=["lease_holder", "lease_until", "fence", "started_at"])
+        return bulk
+
+
+def renew_command(bulk: BulkCommand) -> None:
+    """Give the worker of this command its full time again."""
+    held_commands(bulk).update(lease_until=now() + LENGTH)
+
+
+def release_command(bulk: BulkCommand) -> None:
+    """Give the command back: what waits goes on with the next worker."""
+    held_commands(bulk).update(lease_holder="", lease_until=None)
+
+
+def held_commands(bulk: BulkCommand) -> QuerySet[BulkCommand]:
+    """The leased row; none when the lease was lost."""
+    return BulkCommand.objects.filter(pk=bulk.pk, lease_holder=bulk.lease_holder, fence=bulk.fence)

@@ -1,4 +1,8 @@
-"""The engine: threads that work through what is due, and one seat kept free for tests."""
+"""The engine: threads that work through what is due, and seats beside them for what people ask for.
+
+One seat is kept for the test that a person waits for, one for a bulk command, and one for the tests of a bulk
+command, which take idle threads as well: all but one, since collecting goes first.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Q
@@ -17,8 +22,16 @@ from django.utils import timezone
 
 from emailprofiles.errors import MailError
 
-from .. import alerts, configtest
-from ..models import ConfigurationTest, Direction, EngineProcess, Mailbox, ServerCircuit, SyncState
+from .. import alerts, bulk, configtest
+from ..models import (
+    BulkCommand,
+    ConfigurationTest,
+    Direction,
+    EngineProcess,
+    Mailbox,
+    ServerCircuit,
+    SyncState,
+)
 from ..survey import Abandoned
 from . import backoff, leases
 from .incoming import BrokenOff, Tally, synchronize
@@ -47,7 +60,7 @@ class Summary:
 
 
 class Engine:
-    """Claims and runs leases with `threads` threads, plus one for tests, until `stop` is set."""
+    """Claims and runs leases with `threads` threads, plus the seats for tests and commands, until `stop` is set."""
 
     def __init__(self, threads: int, *, on_change: Callable[[Summary], None] = lambda summary: None) -> None:
         self.threads = threads
@@ -55,7 +68,7 @@ class Engine:
         self.summary = Summary()
         self.holder = leases.this_process()
         self._on_change = on_change
-        self._pool = ThreadPoolExecutor(threads + 1, thread_name_prefix="engine")
+        self._pool = ThreadPoolExecutor(threads + 3, thread_name_prefix="engine")
         self._local = threading.local()
         self._parsers: list[Parser] = []
         self._lock = threading.Lock()
@@ -63,6 +76,8 @@ class Engine:
         self._held: dict[Future[bool], Lease] = {}
         self._test: Future[bool] | None = None
         self._testing: ConfigurationTest | None = None
+        self._many: dict[Future[bool], bulk.Claimed] = {}
+        self._commands: dict[Future[bool], BulkCommand] = {}
         self._heart = threading.Thread(target=self._beat, name="engine-heartbeat", daemon=True)
 
     def run(self) -> None:
@@ -83,14 +98,19 @@ class Engine:
             self._collect_finished()
             claimed = self._claim(among)
             self._claim_test()
+            if only is None:
+                self._claim_many()
             if self._busy():
                 wait(self._busy(), timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
             elif not claimed:
-                held = leases.due(leases.now(), among=among, held=True).exists()
-                if not held or time.monotonic() > patience:
+                if not self._others_at_work(among, only) or time.monotonic() > patience:
                     break
                 self.stop.wait(0.2)
         return self.summary
+
+    def _others_at_work(self, among: Q, only: Mailbox | None) -> bool:
+        held = leases.due(leases.now(), among=among, held=True).exists()
+        return held or (only is None and bulk.is_open())
 
     def shut_down(self, patience: float = 5.0) -> bool:
         """Let passes stop at their next batch; False when one still waits for its server after `patience` seconds.
@@ -112,7 +132,7 @@ class Engine:
         return finished
 
     def _busy(self) -> list[Future[bool]]:
-        return [*self._held, *self._running_test()]
+        return [*self._held, *self._running_test(), *self._many, *self._commands]
 
     def _round(self) -> None:
         with self._claiming:
@@ -124,12 +144,14 @@ class Engine:
             self._collect_finished()
             self._claim(None)
             self._claim_test()
+            self._claim_many()
         except DatabaseError as error:
             log.error("The database does not answer, tried again: %s", error)
             connection.close()
 
     def _claim(self, among: Q | None) -> int:
-        claimed = leases.claim(self.threads - len(self._held), self.holder, among=among)
+        lent = max(0, len(self._many) - 1)
+        claimed = leases.claim(self.threads - len(self._held) - lent, self.holder, among=among)
         for lease in claimed:
             self._held[self._pool.submit(self._work, lease)] = lease
         return len(claimed)
@@ -142,14 +164,24 @@ class Engine:
             self._testing = test
             self._test = self._pool.submit(self._run_test, test)
 
+    def _claim_many(self) -> None:
+        """Go on with bulk commands; their tests take what is idle after collecting, but for one thread."""
+        if not bulk.is_open():
+            return
+        bulk.settle()
+        if not self._commands and (command := leases.claim_command(self.holder)):
+            self._commands[self._pool.submit(self._carry_out, command)] = command
+        seats = 1 + max(0, self.threads - len(self._held) - 1)
+        while len(self._many) < seats and (claimed := bulk.claim_test(self.holder)):
+            self._many[self._pool.submit(self._run_test, claimed.test, claimed.lease)] = claimed
+
     def _running_test(self) -> list[Future[bool]]:
         return [self._test] if self._test is not None and not self._test.done() else []
 
     def _collect_finished(self) -> None:
-        for future in [future for future in self._held if future.done()]:
-            del self._held[future]
-            if not future.cancelled() and (error := future.exception()):
-                log.error("A pass ended unexpectedly", exc_info=error)
+        _forget_finished(self._held, "A pass")
+        _forget_finished(self._many, "A test")
+        _forget_finished(self._commands, "A bulk command")
         if self._test is not None and self._test.done():
             if error := self._test.exception():
                 log.error("A test ended unexpectedly", exc_info=error)
@@ -165,10 +197,18 @@ class Engine:
                 leases.renew(list(self._held.values()))
                 if self._testing is not None:
                     leases.renew_test(self._testing)
+                self._keep_what_many_asked_for()
             except (DatabaseError, RuntimeError) as error:  # RuntimeError: the dict changed under our copy
                 log.warning("No heartbeat this time: %s", error)
             self.stop.wait(HEARTBEAT_SECONDS)
         connection.close()
+
+    def _keep_what_many_asked_for(self) -> None:
+        for claimed in list(self._many.values()):
+            leases.renew_test(claimed.test)
+            leases.renew([claimed.lease] if claimed.lease else [])
+        for command in list(self._commands.values()):
+            leases.renew_command(command)
 
     def _parser(self) -> Parser:
         """One child for each thread."""
@@ -213,11 +253,26 @@ class Engine:
             self.summary.failures.append(f"{name}: {why}")
         self._on_change(self.summary)
 
-    def _run_test(self, test: ConfigurationTest) -> bool:
+    def _run_test(self, test: ConfigurationTest, lease: Lease | None = None) -> bool:
         try:
-            return run_test(test, self.stop.is_set) is not None
+            return run_test(test, self.stop.is_set, lease) is not None
         finally:
             connection.close()
+
+    def _carry_out(self, command: BulkCommand) -> bool:
+        try:
+            bulk.carry_out(command, self.stop.is_set)
+            return True
+        finally:
+            leases.release_command(command)
+            connection.close()
+
+
+def _forget_finished(futures: dict[Future[bool], Any], what: str) -> None:
+    for future in [future for future in futures if future.done()]:
+        del futures[future]
+        if not future.cancelled() and (error := future.exception()):
+            log.error("%s ended unexpectedly", what, exc_info=error)
 
 
 def _due_since(started: datetime, only: Mailbox | None) -> Q:
@@ -293,10 +348,12 @@ def postponed(lease: Lease, why: str) -> None:
     )
 
 
-def run_test(test: ConfigurationTest, stopping: Callable[[], bool]) -> dict[str, str] | None:
+def run_test(
+    test: ConfigurationTest, stopping: Callable[[], bool], lease: Lease | None = None
+) -> dict[str, str] | None:
     """Run a claimed test while no pass works on the mailbox; None when we were told to stop before."""
     state = SyncState.objects.get(mailbox=test.mailbox_id, direction=Direction.INCOMING)
-    while (lease := leases.seize(state.pk, leases.this_process())) is None:
+    while lease is None and (lease := leases.seize(state.pk, leases.this_process())) is None:
         if stopping():
             return None
         time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for

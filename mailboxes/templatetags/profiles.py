@@ -45,11 +45,11 @@ class Use:
 
 @register.simple_tag
 def profile_use(profile: EmailServerProfile) -> Use:
-    """The mailboxes of a profile, in three queries however many they are."""
+    """The mailboxes of a profile, in a constant number of queries however many they are."""
+    attention = needs_attention()
     counts = {f"{kind.value}_all": Count("pk", filter=is_kind) for kind, _, is_kind in KINDS}
     urgent = {
-        f"{kind.value}_attention": Count("pk", filter=is_kind & needs_attention())
-        for kind, _, is_kind in KINDS
+        f"{kind.value}_attention": Count("pk", filter=is_kind & attention) for kind, _, is_kind in KINDS
     }
     found = Mailbox.objects.filter(server_profile=profile).aggregate(**counts, **urgent)
     shares = [

@@ -13,10 +13,10 @@ from django.views.decorators.http import require_POST
 
 from .. import lifecycle
 from ..access import person, requires
+from ..bulk import NOTHING_TO_TEST
 from ..configtest import plan
 from ..models import ConfigurationTest, Direction, Mailbox
 from ..roles import ADMINISTER, APPROVE
-from ..standing import Office, first_unmet
 from .frame import local_address
 from .mailbox_page import mailbox_of
 
@@ -39,7 +39,7 @@ def request_test(request: HttpRequest, mailbox: Mailbox, *, enables: bool = True
     if any(plan(mailbox, direction) for direction in Direction.values):
         ConfigurationTest.request(mailbox, person(request), enables=enables)
     else:
-        messages.warning(request, "Nothing to test: no direction is Forward Mailbox or server-side here.")
+        messages.warning(request, NOTHING_TO_TEST)
 
 
 @require_POST
@@ -78,9 +78,7 @@ def collect(request: HttpRequest, pk: int) -> HttpResponse:
     if lifecycle.collect_now(mailbox):
         messages.success(request, f"{mailbox.name} is collected as soon as a worker is free.")
     else:
-        need = first_unmet(mailbox, Direction.INCOMING, Office.read())
-        why = need.sentence if need else "incoming email is not server-side"
-        messages.error(request, f"Not collected: {why}.")
+        messages.error(request, lifecycle.why_not_collected(mailbox))
     return redirect("mailbox-edit", mailbox.pk)
 
 
