@@ -6,6 +6,7 @@ from django.urls import URLPattern, path
 
 from .views import (
     alerts,
+    bulk,
     departures,
     frame,
     handbook,
@@ -48,6 +49,11 @@ urlpatterns: list[URLPattern] = [
     path("mailboxes/", mailbox_list.mailbox_list, name="mailbox-list"),
     path("mailboxes/new/", mailboxes.new, name="mailbox-new"),
     path("mailboxes/new/methods/", mailboxes.new_methods, name="mailbox-new-methods"),
+    path("mailboxes/command/", bulk.ask, name="bulk-request"),
+    path("mailboxes/commands/", bulk.recent, name="bulk-list"),
+    path("mailboxes/commands/<int:pk>/", bulk.command, name="bulk-command"),
+    path("mailboxes/commands/<int:pk>/progress/", bulk.progress, name="bulk-progress"),
+    path("mailboxes/commands/<int:pk>/stop/", bulk.stop, name="bulk-stop"),
     path("mailboxes/owners/", mailboxes.owners, name="mailbox-owners"),
     path("mailboxes/<int:pk>/", mailboxes.edit, name="mailbox-edit"),
     path("mailboxes/<int:pk>/methods/", mailboxes.methods, name="mailbox-methods"),

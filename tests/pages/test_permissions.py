@@ -15,7 +15,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
-from mailboxes.models import Alert, ConfigurationTest, Mailbox, Queue, User
+from mailboxes import bulk
+from mailboxes.models import Alert, Command, ConfigurationTest, Mailbox, Queue, User
 from mailboxes.roles import Role, set_role
 from tests.conftest import Office
 
@@ -79,6 +80,11 @@ TABLE = {
     "mailbox-activate": Row("-", "a", "mailbox"),
     "mailbox-deactivate": Row("-", "a", "mailbox"),
     "mailbox-collect": Row("-", "a", "mailbox"),
+    "bulk-request": Row("-", "ap"),
+    "bulk-list": Row(LOOKERS, "-"),
+    "bulk-command": Row(LOOKERS, "-", "command"),
+    "bulk-progress": Row(LOOKERS, "-", "command"),
+    "bulk-stop": Row("-", "ap", "command"),
     # profiles
     "profile-list": Row("as", "-"),
     "profile-new": Row("a", "a"),
@@ -180,6 +186,7 @@ def house(office: Office) -> House:
             "user": (office.amara.pk,),
             "message": (letter.pk,),
             "attachment": (letter.pk, 1),
+            "command": (bulk.request(Command.APPROVE, Mailbox.objects.all(), office.amara).pk,),
             "other session": (session_of(office.amara),),
         },
     )
