@@ -1,4 +1,4 @@
-"""The default profile of new mailboxes: at most one, and it moves in one step."""
+"""The default profile of new mailboxes: at most one, always an active one, and it moves in one step."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ def make_default(profile: EmailServerProfile | None) -> None:
             profile.is_default = True
             profile.validate_constraints()
             _flag([pk for pk, is_default in rows if pk == chosen and not is_default], is_default=True)
+
+
+def deactivate(profile: EmailServerProfile) -> None:
+    """Nothing runs through it any more, and it is not the default any longer."""
+    with transaction.atomic():
+        rows = EmailServerProfile.objects.select_for_update().order_by("pk")
+        if profile.pk in [pk for pk, is_default in rows.values_list("pk", "is_default") if is_default]:
+            make_default(None)
+        profile.is_default = profile.is_active = False
+        profile.save(update_fields=["is_active"])
+
+
+def activate(profile: EmailServerProfile) -> None:
+    """Its mailboxes go on as far as their tests vouch for it."""
+    profile.is_active = True
+    profile.save(update_fields=["is_active"])
 
 
 def _flag(keys: list[int], *, is_default: bool) -> None:

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from time import monotonic
@@ -323,8 +323,20 @@ def _agreed(sock: ssl.SSLSocket) -> str:
     seen = [(sock.version() or "TLS").replace("TLSv", "TLS "), f"certificate from {authority}"]
     if "notAfter" in certificate:
         expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
-        seen.append(f"expires {day(expires)}")
+        seen.append(f"{_EXPIRES}{day(expires)}")
     return ", ".join(seen)
+
+
+_EXPIRES = "expires "
+
+
+def certificate_expires(agreed: str) -> date | None:
+    """The last day of a certificate, read from what `start_tls` gave; None where nothing of it stands there."""
+    _before, found, written = agreed.rpartition(_EXPIRES)
+    try:
+        return datetime.strptime(written, "%d %b %Y").date() if found else None
+    except ValueError:
+        return None
 
 
 def day(moment: datetime) -> str:

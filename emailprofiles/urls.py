@@ -8,4 +8,5 @@ urlpatterns: list[URLPattern] = [
     path("profiles/", views.profile_list, name="profile-list"),
     path("profiles/new/", views.profile_new, name="profile-new"),
     path("profiles/<int:pk>/", views.profile_edit, name="profile-edit"),
+    path("profiles/<int:pk>/preview/", views.profile_preview, name="profile-preview"),
 ]

@@ -76,6 +76,10 @@ urlpatterns: list[URLPattern] = [
     # People, settings, messages, quarantine, alerts.
     path("profiles/<int:pk>/history/", histories.profile, name="profile-history"),
     path("profiles/<int:pk>/confirm/", profiles.confirm, name="profile-confirm"),
+    path("profiles/<int:pk>/activate/", profiles.activate, name="profile-activate"),
+    path("profiles/<int:pk>/deactivate/", profiles.deactivate, name="profile-deactivate"),
+    path("profiles/<int:pk>/default/", profiles.make_default, name="profile-default"),
+    path("profiles/<int:pk>/delete/", profiles.delete, name="profile-delete"),
     path("queues/", people_lists.queue_list, name="queue-list"),
     path("queues/new/", people.queue_new, name="queue-new"),
     path("queues/<int:pk>/", people.queue_edit, name="queue-edit"),

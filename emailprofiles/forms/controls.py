@@ -96,10 +96,17 @@ class Exact(forms.TextInput):
 
 
 class Number(forms.TextInput):
-    """A whole number, without the arrows that a wheel of the mouse turns by mistake."""
+    """A whole number, without the arrows that a wheel of the mouse turns by mistake; `unit` stands behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "") -> None:
         super().__init__({"inputmode": "numeric"})
+        self.unit = unit
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        control = super().render(name, value, attrs, renderer)
+        if not self.unit:
+            return control
+        return format_html('<div class="unit">{}<span>{}</span></div>', control, self.unit)
 
 
 class Lines(forms.CharField):

@@ -13,12 +13,10 @@ from emailprofiles.forms import Choice, Lines, RecordForm, YesNo
 from emailprofiles.history import last_change
 from emailprofiles.models import EmailServerProfile
 
-from ..models import ActMethod, EmailConfigurationSettings, RoutingHeader
+from ..models import EmailConfigurationSettings, RoutingHeader
+from ..models.office import NO_TRANSPORT
 
 HEADERS_AT_MOST = 50
-NO_CALENDARS = {
-    ActMethod.SERVER_SIDE.value: "Not available in this version: there is no transport for calendars yet."
-}
 
 
 class SettingsForm(RecordForm):
@@ -29,26 +27,29 @@ class SettingsForm(RecordForm):
         label="Default Server Profile",
         required=False,
         empty_label="None",
-        help_text="New mailboxes of users and queues begin with it.",
+        help_text="New mailboxes of users and queues begin with it. With None they begin without a server, and "
+        "server-side synchronization becomes None.",
     )
     require_approval_for_users = YesNo(
         label="Process emails only for approved users",
-        help_text="With Yes, nothing runs for a user’s mailbox until its address is approved.",
+        help_text="With Yes, nothing is collected, sent or delivered for a user until the address is approved. "
+        "With No, mailboxes that wait run as soon as their test has passed.",
     )
     require_approval_for_queues = YesNo(
         label="Process emails only for approved queues",
-        help_text="With Yes, nothing runs for a queue’s mailbox until its address is approved.",
+        help_text="The same for the addresses of queues.",
     )
     route_by_to_and_cc = YesNo(
         label="Route by To and Cc when nothing else matches",
-        help_text="The sender writes these, so they count least.",
+        help_text="The sender writes these, so they count least. With No, a copy that no header above places waits in "
+        "quarantine.",
     )
     routing_headers = Lines(
         label="Routing headers",
         required=False,
         widget=forms.Textarea(attrs={"rows": 9, "class": "input mono", "spellcheck": "false"}),
         help_text="Headers in which servers name the mailbox a forwarded copy came from. One on each line; the top "
-        "one counts most.",
+        "one counts most. A header that is not listed is not looked at.",
     )
 
     class Meta:
@@ -63,13 +64,16 @@ class SettingsForm(RecordForm):
         )
         widgets = {"default_act_method": Choice}
         help_texts = {
-            "default_incoming_method": "Server-side synchronization applies where the default profile can receive.",
-            "default_outgoing_method": "Server-side synchronization applies where the default profile can send.",
+            "default_incoming_method": "With Forward Mailbox, mail reaches them through a forward mailbox, and nobody "
+            "signs in to theirs. Server-side becomes None where the default profile cannot receive.",
+            "default_outgoing_method": "Server-side becomes None where the default profile cannot send. A queue has no "
+            "Outlook: that becomes None, too.",
+            "default_act_method": "For users only; queues have none.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["default_act_method"].widget.unavailable = NO_CALENDARS
+        self.fields["default_act_method"].widget.unavailable = NO_TRANSPORT
 
     def beside(self, record: EmailConfigurationSettings) -> dict[str, Any]:
         default = EmailServerProfile.objects.filter(is_default=True).first()
@@ -86,12 +90,6 @@ class SettingsForm(RecordForm):
         record = EmailConfigurationSettings.lock()
         list(EmailServerProfile.objects.select_for_update().order_by("pk"))
         return record
-
-    def clean_default_act_method(self) -> str:
-        method: str = self.cleaned_data["default_act_method"]
-        if method in NO_CALENDARS:
-            raise ValidationError(NO_CALENDARS[method])
-        return method
 
     def clean_routing_headers(self) -> list[str]:
         """The names in order; a sentence for each line that is none (RFC 5322, 2.2)."""

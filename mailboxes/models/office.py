@@ -6,6 +6,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -19,6 +20,11 @@ from .choices import ActMethod, AlertLevel, Approval, Direction, IncomingMethod,
 from .mailbox import Mailbox
 from .people import User
 from .signin import token_hash
+
+# Methods for appointments, contacts, and tasks that no transport can carry out yet.
+NO_TRANSPORT: dict[str, str] = {
+    ActMethod.SERVER_SIDE: "Not available in this version: there is no transport for calendars yet."
+}
 
 
 class EmailConfigurationSettings(models.Model):
@@ -62,6 +68,11 @@ class EmailConfigurationSettings(models.Model):
 
     def __str__(self) -> str:
         return "Email Configuration Settings"
+
+    def clean(self) -> None:
+        """No default is taken that nothing can carry out."""
+        if sentence := NO_TRANSPORT.get(self.default_act_method):
+            raise ValidationError({"default_act_method": sentence})
 
     @classmethod
     def load(cls) -> EmailConfigurationSettings:

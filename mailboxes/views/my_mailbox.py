@@ -52,9 +52,8 @@ def _own(request: HttpRequest) -> Mailbox:
 def _after_save(request: HttpRequest, form: OwnCredentialsForm) -> HttpResponse:
     for sentence in form.meanwhile:
         messages.info(request, sentence)
-    then = request.POST.get("then")
-    if then in ("test", "look"):
-        request_test(request, form.instance, enables=then == "test")
+    if request.POST.get("then") == "test":
+        request_test(request, form.instance)
         return redirect(reverse("my-mailbox") + "#results")
     messages.success(request, "Your credentials are saved.")
     return redirect("my-mailbox")

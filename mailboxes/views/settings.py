@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods
 from .. import roles
 from ..access import requires
 from ..forms.settings import SettingsForm
-from ..models import EmailConfigurationSettings
+from ..models import Approval, EmailConfigurationSettings, Mailbox
 
 
 @require_http_methods(["GET", "POST"])
@@ -24,4 +24,6 @@ def configuration(request: HttpRequest) -> HttpResponse:
             messages.info(request, sentence)
         close = request.POST.get("then") == "close"
         return redirect("settings-home" if close else "configuration")
-    return render(request, "mailboxes/configuration.html", {"form": form}, status=422 if form.errors else 200)
+    waiting = Mailbox.objects.filter(is_active=True, approval=Approval.PENDING).count()
+    context = {"form": form, "waiting": waiting}
+    return render(request, "mailboxes/configuration.html", context, status=422 if form.errors else 200)

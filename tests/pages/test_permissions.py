@@ -91,6 +91,11 @@ TABLE = {
     "profile-edit": Row("as", "a", "profile"),
     "profile-history": Row("as", "-", "profile"),
     "profile-confirm": Row("-", "a", "profile"),
+    "profile-preview": Row("-", "a", "profile"),
+    "profile-activate": Row("-", "a", "profile"),
+    "profile-deactivate": Row("a", "a", "profile"),
+    "profile-default": Row("-", "a", "profile"),
+    "profile-delete": Row("a", "a", "profile"),
     # people
     "queue-list": Row("a", "-"),
     "queue-new": Row("a", "a"),

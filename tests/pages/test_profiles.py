@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
-from emailprofiles.models import EmailServerProfile
+from emailprofiles.models import NOT_OBEYED, EmailServerProfile
 from mailboxes.models import Mailbox
 from tests.conftest import Office
 
@@ -131,6 +132,63 @@ def test_an_empty_port_follows_the_security(
     assert (profile.incoming_port, profile.outgoing_port) == (incoming, outgoing)
 
 
+@pytest.mark.parametrize(("security", "port"), [("starttls", 143), ("tls", 993)])
+def test_a_usual_port_that_was_left_alone_follows_without_script(
+    security: str, port: int, office: Office, amaras: Client
+) -> None:
+    new(amaras, incoming_security=security, incoming_port="993")
+
+    assert EmailServerProfile.objects.get(name="Branch").incoming_port == port
+
+
+def test_so_it_does_when_the_profile_exists(office: Office, amaras: Client) -> None:
+    made = new(amaras, incoming_port="993", outgoing_security="tls", outgoing_port="465").url
+
+    page = amaras.post(
+        made, values(incoming_port="993", outgoing_security="starttls", outgoing_port="465"), follow=True
+    )
+
+    assert EmailServerProfile.objects.get(name="Branch").outgoing_port == 587
+    assert "Outgoing Port is 587 now, as is usual for this security." in page.content.decode()
+
+
+def test_another_port_than_the_usual_one_is_left_alone(office: Office, amaras: Client) -> None:
+    made = new(amaras, incoming_port="10993").url
+
+    amaras.post(made, values(incoming_port="10993", incoming_security="starttls", outgoing_port="587"))
+    amaras.post(made, values(incoming_port="993", incoming_security="starttls", outgoing_port="587"))
+
+    assert EmailServerProfile.objects.get(name="Branch").incoming_port == 993
+
+
+@pytest.mark.parametrize(
+    ("unused", "choices"),
+    [
+        ({"username": "x" * 300, "password": CANARY}, {}),
+        ({"outgoing_username": "x" * 300, "outgoing_password": CANARY}, {"authenticate_using": "profile"}),
+        ({"username": "x" * 300}, {"authenticate_using": "anonymous", "incoming_host": ""}),
+    ],
+)
+def test_what_the_choices_leave_unused_is_neither_judged_nor_taken(
+    unused: dict[str, str], choices: dict[str, str], office: Office, amaras: Client
+) -> None:
+    own = {"username": "service", "password": "Feldsalat 23"} if "authenticate_using" in choices else {}
+
+    new(amaras, **own | choices | unused)
+
+    profile = EmailServerProfile.objects.get(name="Branch")
+    assert not any(getattr(profile, name) for name in unused)
+
+
+def test_a_type_without_folders_keeps_the_stored_folder(office: Office, amaras: Client) -> None:
+    """The type itself is refused in this version, and nothing else is."""
+    response = new(amaras, server_type="pop3_smtp", incoming_folder="", incoming_port="")
+
+    form = response.context["form"]
+    assert set(form.errors) == {"server_type"}
+    assert (form.instance.incoming_folder, form.instance.incoming_port) == ("INBOX", 995)
+
+
 def test_a_typed_port_stays(amaras: Client) -> None:
     new(amaras, incoming_port="10993")
 
@@ -215,8 +273,18 @@ def test_types_and_sign_ins_without_a_transport_are_closed_with_the_reason(amara
     assert '<option value="gmail" disabled' in page
     assert "POP3/SMTP, Exchange Server, Exchange Online, Gmail: Not available in this version." in page
     assert 'value="oauth"' in page
-    for nothing_obeys in ("move_undelivered", "send_alert_email", "caldav_url", "carddav_url"):
-        assert nothing_obeys not in page
+
+
+@pytest.mark.parametrize("name", NOT_OBEYED)
+def test_what_nothing_obeys_is_shown_with_the_reason_and_refused_when_sent_by_hand(
+    name: str, office: Office, amaras: Client
+) -> None:
+    page = amaras.get(reverse("profile-new")).content.decode()
+    value = "https://dav.contoso.com/" if name.endswith("_url") else "True"
+
+    assert str(escape(NOT_OBEYED[name])) in page
+    refused(new(amaras, **{name: value}), f'id="id_{name}_error"')
+    assert not EmailServerProfile.objects.filter(name="Branch").exists()
 
 
 def test_no_encryption_asks_for_a_confirmation_and_is_shown_everywhere(
@@ -262,19 +330,31 @@ def test_another_server_wants_the_password_again(office: Office, amaras: Client)
     assert (profile.incoming_host, profile.password.reveal()) == ("imap.new.example", "Neues Wort 7")
 
 
-def test_the_default_moves_in_one_step(office: Office, amaras: Client) -> None:
-    first = new(amaras, name="First", is_default="True").url
-    new(amaras, name="Second", is_default="True")
+def defaults() -> list[str]:
+    return list(EmailServerProfile.objects.filter(is_default=True).values_list("name", flat=True))
 
-    assert list(EmailServerProfile.objects.filter(is_default=True).values_list("name", flat=True)) == [
-        "Second"
-    ]
-    amaras.post(first, values(name="First", is_default="True"))
-    assert list(EmailServerProfile.objects.filter(is_default=True).values_list("name", flat=True)) == [
-        "First"
-    ]
-    amaras.post(first, values(name="First", is_default="False"))
-    assert not EmailServerProfile.objects.filter(is_default=True).exists()
+
+def test_the_default_moves_in_one_step(office: Office, amaras: Client) -> None:
+    first = EmailServerProfile.objects.get(
+        pk=int(new(amaras, name="First", is_default="True").url.split("/")[2])
+    )
+    new(amaras, name="Second", is_default="True")
+    assert defaults() == ["Second"]
+
+    page = amaras.post(reverse("profile-default", args=[first.pk]), follow=True).content.decode()
+
+    assert defaults() == ["First"]
+    assert "New mailboxes begin with First from now on, in place of Second." in page
+
+
+def test_an_inactive_profile_does_not_become_the_default(office: Office, amaras: Client) -> None:
+    new(amaras, name="First", is_default="True")
+    made = new(amaras, name="Second", is_active="False").url
+
+    page = amaras.post(f"{made}default/", follow=True).content.decode()
+
+    assert "An inactive profile cannot be the default" in page
+    assert defaults() == ["First"]
 
 
 def test_a_refused_default_leaves_the_former_one(office: Office, amaras: Client) -> None:
@@ -359,7 +439,7 @@ def test_the_list_searches_and_says_when_it_is_empty(amaras: Client) -> None:
     new(amaras)
 
     assert "Branch" in amaras.get(reverse("profile-list"), {"q": "imap.contoso"}).content.decode()
-    assert "No profile says “x9”" in amaras.get(reverse("profile-list"), {"q": "x9"}).content.decode()
+    assert "No profile matches" in amaras.get(reverse("profile-list"), {"q": "x9"}).content.decode()
 
 
 def test_the_first_visit_explains_profiles(client: Client, amara: Any) -> None:

@@ -132,3 +132,16 @@ def test_what_no_transport_can_do_is_closed_and_refused(office: Office, amaras: 
     assert "there is no transport for calendars yet" in page
     assert response.status_code == 422
     assert EmailConfigurationSettings.load().default_act_method == "none"
+
+
+def test_the_page_says_what_follows_and_where_existing_mailboxes_get_the_defaults(
+    office: Office, amaras: Client
+) -> None:
+    page = amaras.get(ADDRESS).content.decode()
+
+    assert "Mailboxes that exist stay as they are." in page
+    assert f'href="{reverse("mailbox-list")}">list of mailboxes</a>' in page
+    assert "?view=approval" in page
+    assert ">2 addresses wait</a> for approval now" in page
+    for nothing_obeys in ("maximum message size", "retention", "blocked", "tracking"):
+        assert nothing_obeys not in page.lower()

@@ -391,6 +391,11 @@ class TestWrong:
             ),
             ("port = 10143", "port = 0", "profile Head office: incoming.port: "),
             (
+                "[settings]",
+                '[settings]\ndefault_act_method = "server_side"',
+                "settings: default_act_method: Not available in this version",
+            ),
+            (
                 "is_default = true",
                 "move_undelivered = true",
                 "profile Head office: move_undelivered: Not available in this version",
