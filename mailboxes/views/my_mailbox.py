@@ -52,8 +52,9 @@ def _own(request: HttpRequest) -> Mailbox:
 def _after_save(request: HttpRequest, form: OwnCredentialsForm) -> HttpResponse:
     for sentence in form.meanwhile:
         messages.info(request, sentence)
-    if request.POST.get("then") == "test":
-        request_test(request, form.instance)
+    then = request.POST.get("then")
+    if then in ("test", "look"):
+        request_test(request, form.instance, enables=then == "test")
         return redirect(reverse("my-mailbox") + "#results")
     messages.success(request, "Your credentials are saved.")
     return redirect("my-mailbox")

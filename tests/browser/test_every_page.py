@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mailboxes import roles
-from mailboxes.models import Alert, User
+from mailboxes.models import Alert, Queue, User
 from tests.conftest import Office
 from tests.pages.letters import collected, delivered
 
@@ -34,6 +34,9 @@ ADDRESSES = (
     "/alerts/",
     "/sessions/",
     "/password/",
+    "/my-mailbox/",
+    "/my-queues/",
+    "/me/",
 )
 DOOR = ("/sign-in/", "/password/forgotten/", "/password/forgotten/sent/")
 
@@ -54,6 +57,9 @@ def pages(transactional_db: None, office: Office) -> list[str]:
     ):
         user = User.objects.create_user(name, f"{name}@contoso.com", PASSWORD, first_name=name.title())
         roles.set_role(user, role)
+    Queue.objects.create(
+        name="Press", email_address="press@contoso.com", owner=office.amara, is_private=False
+    )
     message = delivered(office.collection, office.support.mailbox, html=HOSTILE, text="")
     collected(office.collection, 2, state="quarantined", reason="no_recipient_matched", explanation="Nobody.")
     said = {"why": "A reason.", "what_we_do": "We wait.", "what_you_can_do": "Look."}
@@ -66,7 +72,9 @@ def pages(transactional_db: None, office: Office) -> list[str]:
         f"/mailboxes/{office.support.mailbox.pk}/",
         f"/profiles/{office.profile.pk}/",
         f"/users/{office.amara.pk}/",
+        *(f"/users/{office.amara.pk}/{name}/" for name in ("deactivate", "activate", "delete", "hand-over")),
         f"/queues/{office.support.pk}/",
+        *(f"/queues/{office.support.pk}/{name}/" for name in ("deactivate", "activate", "delete")),
         f"/messages/{message.pk}/",
     ]
 
@@ -109,7 +117,7 @@ def test_what_others_may_see_is_without_flaws_too(visitor_with: Any, pages: list
     visitor.signs_in(name, PASSWORD)
     found = walk(visitor, pages)
     assert {address: said for address, said in found.items() if said} == {}
-    assert "/messages/" in found
+    assert {"/messages/", "/my-mailbox/", "/my-queues/", "/me/"} <= set(found)
     assert f"/users/{User.objects.get(username='amara').pk}/" not in found
 
 

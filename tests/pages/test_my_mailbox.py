@@ -299,6 +299,11 @@ def test_test_and_enable_saves_what_was_typed_and_asks_for_a_test(priyas: Client
     assert "/mailboxes/" not in shown(priyas.get(reverse("my-mailbox-results")))
 
 
+def test_a_look_enables_nothing(priyas: Client) -> None:
+    assert priyas.post(PAGE, credentials(then="look")).url == f"{PAGE}#results"
+    assert not ConfigurationTest.objects.get().enables
+
+
 def test_the_ladder_says_what_failed_and_offers_the_test_again(priyas: Client, priya: User) -> None:
     mailbox = Mailbox.objects.get(user=priya)
     test = ConfigurationTest.request(mailbox, priya)
