@@ -170,10 +170,10 @@ def _apply(would: Consequences, mailboxes: QuerySet[Mailbox], office: Office) ->
     would.clips = [Clip(*clip, count) for clip, count in sorted(clips.items(), key=_as_on_the_form)]
 
 
-def _as_on_the_form(counted: tuple[Any, int]) -> tuple[int, int]:
+def _as_on_the_form(counted: tuple[tuple[str, ...], int]) -> tuple[int, int, tuple[str, ...]]:
     """In the order of the fields, the most mailboxes first."""
-    (label, *_), count = counted
-    return list(_LABELS.values()).index(label), -count
+    words, count = counted
+    return list(_LABELS.values()).index(words[0]), -count, words
 
 
 def _changes(

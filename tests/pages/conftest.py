@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from mailboxes.models import User
+from mailboxes.models import Mailbox, User
 from mailboxes.roles import Role, set_role
 from tests.conftest import Office
 
@@ -31,3 +31,19 @@ def amaras(office: Office) -> Client:
     client = Client()
     client.force_login(office.amara)
     return client
+
+
+def works(office: Office, mailbox: Mailbox, *, status: str = "success") -> None:
+    """Let a mailbox be read itself, approved, with credentials, and tested with this result."""
+    stored = Mailbox.objects.get(pk=mailbox.pk)
+    stored.approval = stored.approval if stored.is_forward_mailbox else "approved"
+    stored.server_profile, stored.incoming_method = office.profile, "server_side"
+    stored.allow_credentials, stored.username = True, f"account{mailbox.pk}"
+    stored.password = "Postkutsche 7"
+    stored.save()
+    stored.states.filter(direction="incoming").update(
+        enabled=status == "success",
+        test_status=status,
+        tested_mailbox_version=stored.connection_version,
+        tested_profile_version=office.profile.connection_version,
+    )
