@@ -1,27 +1,31 @@
 """Forms of records: the rules live in the models; a form asks, and hands back their sentences."""
 
-from .controls import Choice, Exact, Lines, Moment, Number, Options, Password, Suggesting, YesNo
-from .people import SUGGESTED, PersonField, people_found, person_named, suggested_people, written_as
+from .combobox import Candidates, ComboboxField, Pick, address_in
+from .controls import Choice, Exact, Lines, Moment, Number, Options, Password, YesNo
+from .people import People, PeopleField, PersonField
 from .profile import ProfileForm
 from .record import RecordForm, Summed
+from .servers import Profiles, ServerProfileField
 
 __all__ = [
-    "SUGGESTED",
+    "Candidates",
     "Choice",
+    "ComboboxField",
     "Exact",
     "Lines",
     "Moment",
     "Number",
     "Options",
     "Password",
+    "People",
+    "PeopleField",
     "PersonField",
+    "Pick",
     "ProfileForm",
+    "Profiles",
     "RecordForm",
-    "Suggesting",
+    "ServerProfileField",
     "Summed",
     "YesNo",
-    "people_found",
-    "person_named",
-    "suggested_people",
-    "written_as",
+    "address_in",
 ]

@@ -1,12 +1,12 @@
-"""Fields and widgets that the forms share: choices with reasons, passwords, numbers, suggestions."""
+"""Fields and widgets that the forms share: choices with reasons, passwords, numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 YES_NO = (("False", "No"), ("True", "Yes"))
@@ -54,23 +54,6 @@ class Choice(forms.Select):
         return [f"{', '.join(names)}: {reason}" for reason, names in closed.items()]
 
 
-class Suggesting(forms.TextInput):
-    """An input with suggestions: never a select of all people, who may be a hundred thousand."""
-
-    def __init__(self, suggestions: Callable[[], Iterable[str]], attrs: dict[str, Any] | None = None) -> None:
-        super().__init__(
-            {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"} | (attrs or {})
-        )
-        self.suggestions = suggestions
-
-    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        """The input, and beside it the datalist that its `list` attribute names."""
-        identity = f"{(attrs or {}).get('id', name)}_suggestions"
-        control = super().render(name, value, {**(attrs or {}), "list": identity}, renderer)
-        options = format_html_join("", '<option value="{}"></option>', ((one,) for one in self.suggestions()))
-        return format_html('{}<datalist id="{}">{}</datalist>', control, identity, options)
-
-
 class Options(forms.RadioSelect):
     """Radio buttons, each with what follows from it; those in `unavailable` are disabled, with the reason."""
 
@@ -110,14 +93,10 @@ class Number(forms.TextInput):
 
 
 class Lines(forms.CharField):
-    """Several values, one on each line; `written` says how one of them is written."""
-
-    def __init__(self, *, written: Callable[[Any], str] = str, **options: Any) -> None:
-        super().__init__(**options)
-        self.written = written
+    """Several values, one on each line."""
 
     def prepare_value(self, value: Any) -> Any:
-        return "\n".join(map(self.written, value)) if isinstance(value, (list, tuple)) else value
+        return "\n".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 class Moment(forms.DateTimeField):

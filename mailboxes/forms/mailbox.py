@@ -5,23 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from django import forms
-from django.db.models import Q
-from django.urls import reverse_lazy
-
-from emailprofiles.forms import Choice, PersonField, YesNo
+from emailprofiles.forms import Choice, PersonField, ServerProfileField, YesNo
 from emailprofiles.models import EmailServerProfile
 
 from ..models import ActMethod, IncomingMethod, Kind, Mailbox, OutgoingMethod
 from .credentials import CredentialsForm
-
-# Suggestions follow what is typed; without script the first ones are there all the same.
-_SUGGEST = {
-    "hx-get": reverse_lazy("mailbox-owners"),
-    "hx-trigger": "input changed delay:200ms",
-    "hx-target": "next datalist",
-    "hx-swap": "innerHTML",
-}
 
 HINTS: dict[str, dict[Kind | None, str]] = {
     "owner": {Kind.FORWARD: "Receives the alerts of this mailbox. Type a name, a user name or an address."},
@@ -61,7 +49,8 @@ HINTS: dict[str, dict[Kind | None, str]] = {
 class MailboxForm(CredentialsForm):
     """Fields are named as in the model. What a kind can never choose is shown locked, and refused if sent."""
 
-    owner = PersonField(label="Owner", attrs=_SUGGEST)
+    owner = PersonField(label="Owner")
+    server_profile = ServerProfileField(label="Server Profile", required=False)
     delete_emails_after_processing = YesNo(label="Delete Emails After Processing", required=False)
 
     class Meta:
@@ -79,7 +68,6 @@ class MailboxForm(CredentialsForm):
             "act_method",
         ]
         widgets = {
-            "server_profile": forms.Select,
             "incoming_method": Choice,
             "outgoing_method": Choice,
             "act_method": Choice,
@@ -93,19 +81,17 @@ class MailboxForm(CredentialsForm):
         for name in ("incoming_method", "outgoing_method", "act_method"):
             # Left out of a request: the record keeps what it has.
             self.fields[name].required = False
-        self._offer_profiles()
+        self._keep_what_was_chosen()
         self._close_methods()
         self._explain()
         self._dress()
 
-    def _offer_profiles(self) -> None:
-        offered: Any = self.fields["server_profile"]
-        current = self.instance.server_profile_id
-        offered.queryset = EmailServerProfile.objects.filter(Q(is_active=True) | Q(pk=current)).order_by(
-            "name"
-        )
-        offered.empty_label = "None"
-        offered.error_messages["invalid_choice"] = "Choose one of the active profiles."
+    def _keep_what_was_chosen(self) -> None:
+        """A profile or owner that is not active any more is not offered, and stays where it is."""
+        for name in {"owner", "server_profile"} & self.fields.keys():
+            field: Any = self.fields[name]
+            if chosen := getattr(self.instance, name, None):
+                field.keep(chosen)
 
     def _close_methods(self) -> None:
         for name, closed in closed_methods(self.kind, self.profile).items():
@@ -125,9 +111,9 @@ class MailboxForm(CredentialsForm):
     @cached_property
     def profile(self) -> EmailServerProfile | None:
         """The profile that is chosen on the page now, saved or not."""
-        chosen = self.data.get("server_profile") if self.is_bound else self.initial.get("server_profile")
-        known: Any = self.fields["server_profile"]
-        return known.queryset.filter(pk=chosen).first() if str(chosen or "").isdecimal() else None
+        field: Any = self.fields["server_profile"]
+        chosen: EmailServerProfile | None = field.chosen(self["server_profile"].value())
+        return chosen
 
     @property
     def needs_a_forward_mailbox(self) -> bool:

@@ -12,13 +12,11 @@ from django.db.models import Model
 from emailprofiles.forms import (
     Choice,
     Exact,
-    Lines,
     Password,
+    PeopleField,
     PersonField,
     RecordForm,
     YesNo,
-    person_named,
-    written_as,
 )
 
 from .. import roles
@@ -145,13 +143,10 @@ class QueueForm(RecordForm):
         "finds it under My queues and may join. Either way, the owner and its members see all of its messages, "
         "and nobody else but administrators does.",
     )
-    members = Lines(
+    members = PeopleField(
         label="Members",
-        written=written_as,
         required=False,
-        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "autocapitalize": "none"}),
-        help_text="One on each line: an email address, a user name or a full name. Members see the messages of "
-        "this queue.",
+        help_text="Members see the messages of this queue.",
     )
 
     class Meta:
@@ -167,6 +162,10 @@ class QueueForm(RecordForm):
         if self.instance.pk is not None:
             hint = "A change here also changes the mailbox, and needs a new approval."
             self.fields["email_address"].help_text = hint
+            members: Any = self.fields["members"]
+            members.keep(
+                *self.instance.members.all()
+            )  # who is a member already stays one, deactivated or not
 
     def beside(self, record: Queue) -> dict[str, Any]:
         return {"members": list(record.members.order_by("first_name", "last_name", "username"))}
@@ -174,25 +173,6 @@ class QueueForm(RecordForm):
     def lock(self) -> Model:
         _lock_mailbox(self.instance)
         return super().lock()
-
-    def clean_members(self) -> list[User]:
-        """The people named, each once; one sentence for each line that names nobody."""
-        found: dict[int, User] = {}
-        errors = []
-        stored = {written_as(user): user for user in self._stored_members()}
-        for line in filter(None, map(str.strip, self.cleaned_data["members"].splitlines())):
-            try:
-                member = stored.get(line) or person_named(line)
-                found[member.pk] = member
-            except ValidationError as error:
-                errors += error.messages
-        if errors:
-            raise ValidationError(errors)
-        return list(found.values())
-
-    def _stored_members(self) -> list[User]:
-        """Who is a member already stays one, deactivated or not."""
-        return list(self.instance.members.all()) if self.instance.pk is not None else []
 
     def save(self, commit: bool = True) -> Queue:
         queue: Queue = super().save(commit)

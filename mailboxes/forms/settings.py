@@ -9,7 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from emailprofiles.defaults import make_default
-from emailprofiles.forms import Choice, Lines, RecordForm, YesNo
+from emailprofiles.forms import Choice, Lines, RecordForm, ServerProfileField, YesNo
 from emailprofiles.history import last_change
 from emailprofiles.models import EmailServerProfile
 
@@ -22,12 +22,10 @@ HEADERS_AT_MOST = 50
 class SettingsForm(RecordForm):
     """The one record, the default profile's flag, and the routing headers, saved together."""
 
-    default_profile = forms.ModelChoiceField(
-        EmailServerProfile.objects.filter(is_active=True),
+    default_profile = ServerProfileField(
         label="Default Server Profile",
         required=False,
-        empty_label="None",
-        help_text="New mailboxes of users and queues begin with it. With None they begin without a server, and "
+        help_text="New mailboxes of users and queues begin with it. Empty: they begin without a server, and "
         "server-side synchronization becomes None.",
     )
     require_approval_for_users = YesNo(

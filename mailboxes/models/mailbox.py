@@ -15,6 +15,7 @@ from django.utils import timezone
 from emailprofiles import history
 from emailprofiles.fields import EncryptedField
 from emailprofiles.models import AuthenticateUsing, EmailServerProfile, changed, same_place, written
+from emailprofiles.prefixes import index
 from emailprofiles.rules import FieldRule, one_of
 
 from .choices import ActMethod, Approval, Direction, IncomingMethod, Kind, OutgoingMethod, TestStatus
@@ -219,6 +220,8 @@ class Mailbox(models.Model):
             ),
         ]
         indexes = [
+            index("name", "mailbox_name_begins"),
+            index("email_address", "mailbox_address_begins"),
             # The list of mailboxes: its views are counted, and its pages found, in the index alone.
             models.Index(
                 fields=[

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from emailprofiles import history
 from emailprofiles.models import changed, written
+from emailprofiles.prefixes import index
 
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
@@ -153,6 +154,10 @@ class User(Regarding, AbstractUser):
     class Meta(AbstractUser.Meta):
         abstract = False
         ordering = ("username",)
+        indexes = [
+            index(column, f"user_{column}_begins")
+            for column in ("first_name", "last_name", "username", "email")
+        ]
         constraints = [
             models.UniqueConstraint(
                 Lower("email"),

@@ -8,10 +8,8 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.utils.html import format_html_join
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from emailprofiles.forms import people_found, written_as
 from emailprofiles.models import EmailServerProfile
 
 from ..access import person, requires
@@ -21,8 +19,6 @@ from ..roles import ADMINISTER, APPROVE, SEE_ALERTS, SEE_MAILBOXES
 from ..standing import Office, first_unmet
 from .mailbox_commands import ask_for_test
 from .mailbox_page import activity_of, mailbox_of, results_page, say_what_a_new_address_waits_for
-
-SUGGESTED = 20
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -94,15 +90,6 @@ def _open_alerts(mailbox: Mailbox) -> QuerySet[Alert]:
 
 
 # ── Fragments ───────────────────────────────────────────────────────────────────────────────
-
-
-@require_safe
-@requires(ADMINISTER)
-def owners(request: HttpRequest) -> HttpResponse:
-    """Suggestions for the owner, as options of a datalist."""
-    found = people_found(request.GET.get("owner", ""))[:SUGGESTED]
-    options = ((written_as(user),) for user in found)
-    return HttpResponse(format_html_join("", '<option value="{}"></option>', options))
 
 
 @require_POST

@@ -9,9 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from emailprofiles.search import options
+
 from .. import roles
 from ..access import person, requires
-from ..forms.quarantine import DeliverForm
+from ..forms.quarantine import DeliverForm, Targets
 from ..models import Mailbox, Message, MessageState
 from ..routing import REASON_LABELS, Reason
 from ..sync.resume import ATTEMPTS, deliver_to, try_again
@@ -86,6 +88,13 @@ def deliver(request: HttpRequest, pk: int) -> HttpResponse:
     return render(
         request, "mailboxes/quarantine_deliver.html", {"message": message, "form": form}, status=status
     )
+
+
+@require_safe
+@requires(roles.ADMINISTER)
+def targets(request: HttpRequest) -> HttpResponse:
+    """Users and queues that match what is typed."""
+    return options(request, Targets())
 
 
 def _delivered(request: HttpRequest, message: Message, form: DeliverForm) -> bool:

@@ -47,8 +47,10 @@ def profile_of(owner: User, dovecot: Dovecot, **values: Any) -> EmailServerProfi
 
 def types_a_forward_mailbox(visitor: Visitor, account: str, password: str = "correct horse") -> None:
     profile = EmailServerProfile.objects.get()
-    visitor.types(name="Collection 1", email_address="forwardmailbox@contoso.com")
-    visitor.chooses(server_profile=str(profile.pk), incoming_method="server_side", allow_credentials="True")
+    visitor.types(
+        name="Collection 1", email_address="forwardmailbox@contoso.com", server_profile=profile.name
+    )
+    visitor.chooses(incoming_method="server_side", allow_credentials="True")
     visitor.types(username=account, password=password)
 
 

@@ -54,7 +54,7 @@ def test_everything_is_saved_together(office: Office, amaras: Client) -> None:
     response = amaras.post(
         ADDRESS,
         values(
-            default_profile=office.profile.pk,
+            default_profile=office.profile.name,
             default_incoming_method="server_side",
             require_approval_for_queues="False",
             route_by_to_and_cc="False",
@@ -79,15 +79,15 @@ def test_the_default_profile_changes_and_goes(office: Office, amaras: Client) ->
         amaras.post(ADDRESS, values(**changes))
         return list(EmailServerProfile.objects.filter(is_default=True).values_list("name", flat=True))
 
-    assert default_after(default_profile=office.profile.pk) == ["Head office"]
-    assert default_after(default_profile=other.pk) == ["Branch"]
+    assert default_after(default_profile=office.profile.name) == ["Head office"]
+    assert default_after(default_profile=other.name) == ["Branch"]
     assert default_after(default_profile="") == []
 
 
 def test_an_inactive_profile_is_not_offered(office: Office, amaras: Client) -> None:
     EmailServerProfile.objects.filter(pk=office.profile.pk).update(is_active=False)
 
-    response = amaras.post(ADDRESS, values(default_profile=office.profile.pk))
+    response = amaras.post(ADDRESS, values(default_profile=office.profile.name))
 
     assert response.status_code == 422
 
