@@ -10,8 +10,8 @@ from django.db.models import Model
 from emailprofiles.history import entries_of
 
 from .. import roles
-from ..history import told
-from ..models import Direction, Mailbox
+from ..history import preceded_by, told
+from ..models import Alert, Direction, Mailbox
 from ..views.histories import history_address
 from ..views.mailbox_page import LABELS, outcomes_of
 from ..views.recent import recent
@@ -33,11 +33,13 @@ def recent_panel(context: dict[str, Any], mailbox: Mailbox) -> dict[str, Any]:
 @register.inclusion_tag("mailboxes/_changes.html")
 def changes_panel(record: Model) -> dict[str, Any]:
     """The last changes of a record."""
-    entries = told(entries_of(record)[: CHANGES + 1])
-    return {
-        "entries": entries[:CHANGES],
-        "address": history_address(record) if len(entries) > CHANGES else "",
-    }
+    return {"entries": told(entries_of(record)[:CHANGES]), "address": history_address(record)}
+
+
+@register.simple_tag
+def what_preceded(alert: Alert, mailbox: Mailbox) -> str:
+    """What was changed before a direction of this mailbox stopped; "" for other alerts, or for nothing."""
+    return preceded_by(mailbox, alert.direction, alert.since) if alert.direction else ""
 
 
 @register.inclusion_tag("mailboxes/_earlier_tests.html")

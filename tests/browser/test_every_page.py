@@ -6,9 +6,10 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from mailboxes import roles
-from mailboxes.models import Alert, Queue, User
+from mailboxes.models import Alert, ConfigurationTest, Mailbox, Queue, TestStep, User
 from tests.conftest import Office
 from tests.pages.letters import collected, delivered
 
@@ -66,8 +67,13 @@ def pages(transactional_db: None, office: Office) -> list[str]:
     Alert.objects.create(
         cause="x", title="Receiving for Collection 1 stopped", mailbox=office.collection, **said
     )
+    test = failed_test(office)
     return [
         *ADDRESSES,
+        f"/mailboxes/{office.collection.pk}/history/",
+        f"/mailboxes/{office.collection.pk}/tests/{test.pk}/",
+        f"/profiles/{office.profile.pk}/history/",
+        "/settings/email/history/",
         f"/mailboxes/{office.collection.pk}/",
         f"/mailboxes/{office.support.mailbox.pk}/",
         f"/profiles/{office.profile.pk}/",
@@ -77,6 +83,20 @@ def pages(transactional_db: None, office: Office) -> list[str]:
         *(f"/queues/{office.support.pk}/{name}/" for name in ("deactivate", "activate", "delete")),
         f"/messages/{message.pk}/",
     ]
+
+
+def failed_test(office: Office) -> ConfigurationTest:
+    """It worked; the password was changed; the earlier of two tests since then failed."""
+    for state in ("passed", "failed", "failed"):
+        test = ConfigurationTest.objects.create(mailbox=office.collection, finished_at=timezone.now())
+        TestStep.objects.create(
+            test=test, direction="incoming", number=1, name="signed in", state=state, cause=f"It {state}."
+        )
+        box = Mailbox.objects.get(pk=office.collection.pk)
+        box.password = f"after it {state}"
+        box.save()
+    earlier: ConfigurationTest = office.collection.tests.all()[1]
+    return earlier
 
 
 def flaws(visitor: Visitor) -> list[str]:

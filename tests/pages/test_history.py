@@ -428,6 +428,21 @@ class TestWhatPreceded:
             finished_test(office.collection, office.amara, incoming=False)
             assert "It worked until" not in self.seen(amaras, office)
 
+    def test_the_alert_of_a_direction_that_stopped_says_it_too(
+        self, amaras: Client, hanna: User, office: Office
+    ) -> None:
+        with at(0):
+            finished_test(office.collection, office.amara, incoming=True)
+        with at(31):
+            change(office.collection, hanna, password="Feldsalat 24")
+        with at(40):
+            alerts.direction_stopped(office.collection, Direction.INCOMING, SignInRefused())
+            seen = self.seen(amaras, office)
+        sentence = (
+            "It worked until 09:00; the password was changed by Hanna Brandt at 09:31. Nothing more is tried"
+        )
+        assert sentence in seen
+
     def test_nor_when_it_never_worked(self, amaras: Client, hanna: User, office: Office) -> None:
         with at(0):
             finished_test(office.collection, office.amara, incoming=False)
