@@ -37,6 +37,8 @@ from .models import (
 )
 from .standing import Office, Precondition, preconditions
 from .survey import WHAT_IS_THERE, Abandoned, is_due, progress, take
+from .sync import leases
+from .sync.leases import LeaseLost
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,8 @@ def plan_of(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> list[s
 def run(test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False) -> dict[str, str]:
     """Execute a claimed test; returns the status of each tested direction.
 
-    Raises nothing a server can cause, and Abandoned when it was told to stop before the end.
+    Raises nothing a server can cause, Abandoned when it was told to stop before the end, and LeaseLost
+    when another worker took the test over: then nothing of this run counts.
     """
     mailbox = Mailbox.objects.select_related("server_profile", "user", "queue", "owner").get(
         pk=test.mailbox_id
@@ -101,17 +104,16 @@ def run(test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False) -
 
 
 def _finish(test: ConfigurationTest, mailbox: Mailbox, results: dict[str, str]) -> bool:
-    """Close the test with what came of it; whether it enables, as it is asked for by now."""
+    """Close the test with what came of it; whether it enables, as it is asked for by now. Raises LeaseLost."""
     with transaction.atomic():
-        row = ConfigurationTest.objects.select_for_update().filter(pk=test.pk, fence=test.fence).first()
-        enables = row is None or row.enables
-        if enables:
+        leases.hold(test)
+        row = ConfigurationTest.objects.select_for_update().get(pk=test.pk)
+        if row.enables:
             for direction, status in results.items():
                 _record(mailbox, direction, status)
-        ConfigurationTest.objects.filter(pk=test.pk, fence=test.fence).update(
-            finished_at=timezone.now(), lease_holder="", lease_until=None
-        )
-    return enables
+        row.finished_at, row.lease_holder, row.lease_until = timezone.now(), "", None
+        row.save(update_fields=["finished_at", "lease_holder", "lease_until"])
+    return row.enables
 
 
 def _record(mailbox: Mailbox, direction: str, status: str) -> None:
@@ -156,7 +158,7 @@ class _Climb:
         except MailError as error:
             self._fail(error)
             return False
-        except Abandoned:
+        except (Abandoned, LeaseLost):
             raise
         except Exception as error:  # a mistake of ours must end the ladder, not repeat it for ever
             log.exception("The test of %s failed", self.mailbox)
@@ -189,15 +191,11 @@ class _Climb:
         now = time.monotonic()
         took = None if state == StepState.NOT_REACHED else round((now - self.began) * 1000)
         self.number, self.began = self.number + 1, now
-        TestStep.objects.create(
-            test=self.test,
-            direction=self.direction,
-            number=self.number,
-            name=str(name),
-            state=state,
-            duration_ms=took,
-            **said,
-        )
+        step = TestStep(test=self.test, direction=self.direction, number=self.number, name=str(name), **said)
+        step.state, step.duration_ms = state, took
+        with transaction.atomic():
+            leases.hold(self.test)
+            step.save(force_insert=True)
 
 
 def incoming_steps(
@@ -286,6 +284,7 @@ class Ladder:
     rungs: list[Rung]
     out_of_date: bool
     ended_at: datetime
+    only_looked: bool
 
 
 def ladders(mailbox: Mailbox) -> list[Ladder]:
@@ -316,6 +315,7 @@ def _ladder(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> Ladder
             and not mailbox.state(direction).vouches_for(mailbox)
         ),
         ended_at=test.finished_at or timezone.now(),
+        only_looked=not test.enables and test.finished_at is not None,
     )
 
 

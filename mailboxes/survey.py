@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from django.db import transaction
 
 from emailprofiles.network import day
 from emailprofiles.transports import IncomingTransport
-from emailprofiles.wire import Fetched, Listed, Step
+from emailprofiles.wire import Folder, Listed, Step
 
 from .models import ConfigurationTest, Direction, IncomingMethod, Mailbox, Message, Survey, SurveyShare
 from .parsing import Parsed
 from .routing import REASON_LABELS, Reason
-from .sync import ingest, plan
+from .sync import ingest, leases, plan
 from .sync.parser import Parser, Poison
 
 WHAT_IS_THERE = "what is there"
@@ -30,11 +31,13 @@ HANDFUL = 40
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is read: the newest `messages` with together at most `octets`, in about `seconds`."""
+    """How much is done: the folder is counted within `counting` seconds; of what would be collected the newest
+    `messages` with together at most `octets` are read, within `reading` seconds and the message in hand."""
 
     messages: int = 500
     octets: int = 20 * 1024 * 1024
-    seconds: float = 60.0
+    counting: float = 120.0
+    reading: float = 60.0
     listed_at_once: int = 1000
 
 
@@ -68,117 +71,147 @@ def take(
     server: IncomingTransport,
     stopping: Callable[[], bool],
     limits: Limits = Limits(),
+    parser: Parser | None = None,
 ) -> Step:
-    """Look through the open folder; the step says it in one line, `Survey` in full. Raises Abandoned, MailError."""
-    Survey.objects.filter(test=test).delete()  # of an attempt that died
-    contents = _contents(mailbox, server, stopping, limits)
-    survey = Survey.objects.create(
-        test=test,
-        folder=server.folder,
-        messages=contents.messages,
-        oldest_at=contents.oldest_at,
-        wanted_from=contents.wanted_from,
-        wanted=contents.wanted,
-        sample=len(sample := contents.sample()),
-    )
-    _look(survey, mailbox, server, sample, stopping, limits.seconds)
+    """Look through the open folder; the step says it in one line, `Survey` in full.
+
+    Raises Abandoned, LeaseLost when another worker took the test over, MailError.
+    """
+    contents = _Contents(mailbox, server.open(), limits)
+    _count(contents, server, stopping)
+    survey = contents.as_survey(test)
+    with transaction.atomic():
+        leases.hold(test)
+        Survey.objects.filter(test=test).delete()  # of an attempt that died
+        survey.save()
+    with parser or Parser() as reader:
+        look = _Look(survey, server, ingest.Sorter(mailbox), reader, stopping)
+        shares = look.through(contents.sample(), time.monotonic() + limits.reading)
+    _store(survey, shares)
     return Step(WHAT_IS_THERE, sentence(survey))  # type: ignore[arg-type]  # a step of ours, not of a transport
 
 
-@dataclass(slots=True)
 class _Contents:
     """The folder in figures, and the newest messages that would be collected."""
 
-    wanted_from: datetime | None
-    limits: Limits
-    messages: int = 0
-    wanted: int = 0
-    oldest_at: datetime | None = None
-    newest: deque[Listed] = field(default_factory=deque)
+    def __init__(self, mailbox: Mailbox, folder: Folder, limits: Limits) -> None:
+        assert mailbox.server_profile is not None
+        self.mailbox, self.folder, self.limits = mailbox, folder, limits
+        self.wanted_from = mailbox.server_profile.process_email_from
+        self.cursor = mailbox.state(Direction.INCOMING).position_in(folder)
+        self.messages = self.new = self.wanted = 0
+        self.is_counted = True
+        self.oldest_at: datetime | None = None
+        self.newest: deque[Listed] = deque(maxlen=limits.messages)
 
-    def add(self, listed: list[Listed]) -> None:
+    def count(self, listed: list[Listed]) -> None:
         received = [one.received_at for one in listed if one.received_at is not None]
         self.oldest_at = min(filter(None, [self.oldest_at, *received]), default=None)
-        wanted = plan.wanted(listed, self.wanted_from)
         self.messages += len(listed)
+
+    def consider(self, listed: list[Listed]) -> None:
+        """Which of these the next pass would collect; they stand behind its cursor."""
+        new = ingest.not_kept(self.mailbox, self.folder, listed)
+        wanted = plan.wanted(new, self.wanted_from)
+        self.new += len(new)
         self.wanted += len(wanted)
         self.newest.extend(wanted)
-        while len(self.newest) > self.limits.messages:
-            self.newest.popleft()
 
     def sample(self) -> list[Listed]:
         """As many of the newest as there is room for, oldest first; a giant among them is passed over."""
-        room, taken = self.limits.octets, []
+        room, taken = self.limits.octets if self.is_counted else 0, []
         for message in reversed(self.newest):
             if message.size <= room:
                 room -= message.size
                 taken.append(message)
         return taken[::-1]
 
+    def as_survey(self, test: ConfigurationTest) -> Survey:
+        return Survey(
+            test=test,
+            folder=self.folder.name,
+            messages=self.messages,
+            is_counted=self.is_counted,
+            dealt_with=max(self.messages - self.new, 0) if self.is_counted else 0,
+            oldest_at=self.oldest_at,
+            wanted_from=self.wanted_from,
+            wanted=self.wanted,
+            sample=len(self.sample()),
+        )
 
-def _contents(
-    mailbox: Mailbox, server: IncomingTransport, stopping: Callable[[], bool], limits: Limits
-) -> _Contents:
-    """Count the whole folder, window by window."""
-    assert mailbox.server_profile is not None
-    contents = _Contents(mailbox.server_profile.process_email_from, limits)
-    position: str | None = None
-    while listed := server.listed(position, limits.listed_at_once):
+
+def _count(contents: _Contents, server: IncomingTransport, stopping: Callable[[], bool]) -> None:
+    """Go through the whole folder, and once more through what stands behind the cursor of an earlier pass."""
+    until = time.monotonic() + contents.limits.counting
+    counted = ((True, listed) for listed in _windows(server, None, contents.limits))
+    behind = ((False, listed) for listed in _windows(server, contents.cursor, contents.limits))
+    for is_whole, listed in chain(counted, behind if contents.cursor else ()):
         if stopping():
             raise Abandoned
-        contents.add(listed)
-        position = listed[-1].remote_id
-    return contents
+        if time.monotonic() > until:
+            contents.is_counted = False
+            return
+        if is_whole:
+            contents.count(listed)
+        if not (is_whole and contents.cursor):
+            contents.consider(listed)
 
 
-def _look(
-    survey: Survey,
-    mailbox: Mailbox,
-    server: IncomingTransport,
-    sample: list[Listed],
-    stopping: Callable[[], bool],
-    seconds: float,
-) -> None:
-    """Read and route the sample, telling how far it is; ends early when it takes too long."""
-    shares: Counter[tuple[int | None, str]] = Counter()
-    until = time.monotonic() + seconds
-    known: ingest.Known = {}
-    sorter = ingest.Sorter(mailbox)
-    with Parser() as parser:
-        for some in _handfuls(server, sample):
-            if stopping():
-                raise Abandoned
-            if time.monotonic() > until:
-                break
-            shares.update(_shares(_parsed(some, parser), sorter, known))
-            survey.looked_at += len(some)
-            survey.save(update_fields=["looked_at"])
-    _store(survey, shares)
-
-
-def _handfuls(server: IncomingTransport, sample: list[Listed]) -> Iterator[list[Fetched]]:
-    """The messages in the engine's batches, handed on in pieces small enough to tell of progress."""
-    for batch in plan.batches(sample):
-        fetched = list(server.fetch([message.remote_id for message in batch]))
-        for start in range(0, len(fetched), HANDFUL):
-            yield fetched[start : start + HANDFUL]
+def _windows(server: IncomingTransport, after: str | None, limits: Limits) -> Iterator[list[Listed]]:
+    while listed := server.listed(after, limits.listed_at_once):
+        yield listed
+        after = listed[-1].remote_id
 
 
 Read = tuple[Message, Parsed | Poison]
+Shares = Counter[tuple[int | None, str]]
 
 
-def _parsed(fetched: list[Fetched], parser: Parser) -> Iterator[Read]:
-    """Each message with what is read in it. Its key is negative: it never stands for a stored one."""
-    results = parser.parse_many([one.raw for one in fetched])
-    for one, parsed in zip(fetched, results, strict=True):
-        yield Message(pk=-int.from_bytes(one.remote_id.encode()) - 1, remote_id=one.remote_id), parsed
+@dataclass(slots=True)
+class _Look:
+    """Reads and routes a sample, telling how far it is."""
+
+    survey: Survey
+    server: IncomingTransport
+    sorter: ingest.Sorter
+    parser: Parser
+    stopping: Callable[[], bool]
+    known: ingest.Known = field(default_factory=dict)
+
+    def through(self, sample: list[Listed], until: float) -> Shares:
+        """Where the messages would go; ends early when the clock passes `until`. Raises Abandoned, LeaseLost."""
+        shares: Shares = Counter()
+        for ids in _handfuls(sample):
+            read = list(self._read(ids, until))
+            shares.update(_shares(read, self.sorter, self.known))
+            self.survey.looked_at += len(read)
+            _tell(self.survey)
+            if time.monotonic() > until:
+                break
+        return shares
+
+    def _read(self, ids: list[str], until: float) -> Iterator[Read]:
+        """Each message with what is read in it. Its key is negative: it never stands for a stored one."""
+        for one in self.server.fetch(ids):
+            if self.stopping():
+                raise Abandoned
+            if time.monotonic() > until:
+                return
+            (parsed,) = self.parser.parse_many([one.raw])
+            yield Message(pk=-int.from_bytes(one.remote_id.encode()) - 1, remote_id=one.remote_id), parsed
+
+
+def _handfuls(sample: list[Listed]) -> Iterator[list[str]]:
+    """The engine's batches in pieces small enough to tell of progress, and to stop between."""
+    for batch in plan.batches(sample):
+        ids = [message.remote_id for message in batch]
+        yield from (ids[start : start + HANDFUL] for start in range(0, len(ids), HANDFUL))
 
 
 def _shares(
-    read: Iterable[Read], sorter: ingest.Sorter, known: ingest.Known
+    pairs: Sequence[Read], sorter: ingest.Sorter, known: ingest.Known
 ) -> Iterator[tuple[int | None, str]]:
     """(mailbox, "") for each that a message would reach, (None, reason) for a message that would reach nobody."""
-    pairs = list(read)
     yield from ((None, Reason.UNREADABLE.value) for _, parsed in pairs if isinstance(parsed, Poison))
     decided = sorter.decide((m, parsed) for m, parsed in pairs if not isinstance(parsed, Poison))
     for place, earlier in ingest.same_deliveries(decided).items():
@@ -190,8 +223,15 @@ def _shares(
             yield None, one.route.reason.value if one.route.reason and not one.route.targets else SAME_MAIL
 
 
-def _store(survey: Survey, shares: Counter[tuple[int | None, str]]) -> None:
+def _tell(survey: Survey) -> None:
     with transaction.atomic():
+        leases.hold(survey.test)
+        survey.save(update_fields=["looked_at"])
+
+
+def _store(survey: Survey, shares: Shares) -> None:
+    with transaction.atomic():
+        leases.hold(survey.test)
         SurveyShare.objects.bulk_create(
             SurveyShare(survey=survey, mailbox_id=mailbox, reason=reason, messages=count)
             for (mailbox, reason), count in shares.most_common()
@@ -203,9 +243,13 @@ def _store(survey: Survey, shares: Counter[tuple[int | None, str]]) -> None:
 
 def sentence(survey: Survey) -> str:
     """ "1,248 messages, oldest 3 Feb 2019, 212 after Process Email From; 37 would go to Support, 5 to nobody" """
-    said = [_count(survey.messages, "message")]
+    if not survey.is_counted:
+        return f"More than {survey.messages:,} messages: counting them took too long, and none was looked at"
+    said = [_counted(survey.messages, "message")]
     if survey.oldest_at:
         said.append(f"oldest {day(survey.oldest_at)}")
+    if survey.dealt_with:
+        said.append(f"{survey.dealt_with:,} dealt with by earlier passes")
     if survey.wanted_from:
         said.append(f"{survey.wanted:,} after Process Email From")
     shares = list(survey.shares.select_related("mailbox").defer("mailbox__password"))
@@ -226,9 +270,19 @@ def _where_to(survey: Survey, shares: list[SurveyShare]) -> str:
     parts += [f"{nobody:,} to nobody"] if nobody else []
     if not parts:
         return ""
-    scope = "" if survey.looked_at >= survey.wanted else f"of the newest {survey.looked_at:,} looked at, "
-    return scope + ", ".join(parts)
+    return ", ".join(parts) if is_whole(survey) else f"of {scope(survey)} looked at, {', '.join(parts)}"
 
 
-def _count(number: int, noun: str) -> str:
+def is_whole(survey: Survey) -> bool:
+    """Whether everything that would be collected was looked at."""
+    return survey.looked_at >= survey.wanted
+
+
+def scope(survey: Survey) -> str:
+    """ "the newest 500", or "120 of the newest 500" when time was up."""
+    part = f"{survey.looked_at:,} of " if survey.looked_at < survey.sample else ""
+    return f"{part}the newest {survey.sample:,}"
+
+
+def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from emailprofiles.models import AuthenticateUsing, EmailServerProfile
 from emailprofiles.rules import one_of
+from emailprofiles.wire import Folder
 
 from .choices import Direction, StepState, TestStatus
 from .mailbox import Mailbox
@@ -123,6 +124,11 @@ class SyncState(models.Model):
     def __str__(self) -> str:
         return f"{self.mailbox} {self.direction}"
 
+    def position_in(self, folder: Folder) -> str | None:
+        """Up to where an open folder is stored; a new generation (UIDVALIDITY) starts from the beginning."""
+        same = (self.cursor_folder, self.cursor_generation) == (folder.name, folder.generation)
+        return self.cursor_position or None if same else None
+
     def vouches_for(self, mailbox: Mailbox) -> bool:
         """Whether the last test saw exactly the settings that this mailbox and its profile have now."""
         return (
@@ -223,13 +229,16 @@ class TestStep(models.Model):
 class Survey(models.Model):
     """What a test found in the folder before anything is collected from it, and where it would go.
 
-    `messages` stand there, `wanted` of them are not older than *Process Email From*; of the newest
-    `sample` of these `looked_at` were read and routed as the engine does, with nothing kept or marked.
+    `messages` stand there, `dealt_with` of them by earlier passes; `wanted` of the others are not older than
+    *Process Email From*; of the newest `sample` of these `looked_at` were read and routed as the engine does,
+    with nothing kept or marked. When counting took too long (`is_counted` is False) there are more.
     """
 
     test = models.OneToOneField(ConfigurationTest, models.CASCADE, related_name="survey")
     folder = models.CharField(max_length=250)
     messages = models.PositiveBigIntegerField()
+    is_counted = models.BooleanField(default=True)
+    dealt_with = models.PositiveBigIntegerField(default=0)
     oldest_at = models.DateTimeField(null=True, blank=True)
     wanted_from = models.DateTimeField(null=True, blank=True)
     wanted = models.PositiveBigIntegerField()

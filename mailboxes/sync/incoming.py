@@ -114,7 +114,8 @@ class Pass:
     def collect(self, server: IncomingTransport, folder: Folder) -> None:
         """The loop over batches, up to *messages per cycle*."""
         assert self.profile is not None
-        reading = _Reading(server, folder, self._cursor(folder))
+        state = SyncState.objects.get(pk=self.lease.state_id)
+        reading = _Reading(server, folder, state.position_in(folder))
         while self.tally.wanted < self.profile.messages_per_cycle:
             listed = server.listed(reading.position, min(self.profile.messages_per_cycle, LISTED_AT_ONCE))
             if not listed:
@@ -126,12 +127,6 @@ class Pass:
                     return
                 self._batch(reading, batch)
         self.tally.more = True
-
-    def _cursor(self, folder: Folder) -> str | None:
-        """Up to where everything is stored; a new generation (UIDVALIDITY) starts from the beginning."""
-        state = SyncState.objects.get(pk=self.lease.state_id)
-        same = (state.cursor_folder, state.cursor_generation) == (folder.name, folder.generation)
-        return state.cursor_position or None if same else None
 
     def _batch(self, reading: _Reading, batch: list[Listed]) -> None:
         wanted = self._wanted(reading.folder, batch)
@@ -148,9 +143,7 @@ class Pass:
         assert self.profile is not None
         recent = plan.wanted(batch, self.profile.process_email_from)
         self._count_skipped(len(batch) - len(recent))
-        ids = [message.remote_id for message in recent]
-        stored = set(self._here(folder).filter(remote_id__in=ids).values_list("remote_id", flat=True))
-        return [message for message in recent if message.remote_id not in stored]
+        return ingest.not_kept(self.mailbox, folder, recent)
 
     def _tell_of_unavailable(self, reading: _Reading) -> None:
         cause = f"unavailable:{self.mailbox.pk}"
@@ -223,7 +216,4 @@ class Pass:
         rows.update(disposed_at=timezone.now(), disposal=disposal.value)
 
     def _here(self, folder: Folder) -> QuerySet[Message]:
-        """Messages by identities that mean something now: never an id of an older generation."""
-        return Message.objects.filter(
-            mailbox=self.mailbox, folder=folder.name, generation=folder.generation
-        ).order_by()
+        return ingest.kept_from(self.mailbox, folder)

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from emailprofiles.wire import Fetched, Folder
+from emailprofiles.wire import Fetched, Folder, Listed
 
 from .. import routing
 from ..directory import AddressDirectory
@@ -44,6 +44,21 @@ def keep(
         rows = _without_known(mailbox, folder, rows)
         Message.objects.bulk_create(rows)
     return rows
+
+
+def kept_from(mailbox: Mailbox, folder: Folder) -> QuerySet[Message]:
+    """Messages by identities that mean something now: never an id of an older generation."""
+    return Message.objects.filter(
+        mailbox=mailbox, folder=folder.name, generation=folder.generation
+    ).order_by()
+
+
+def not_kept(mailbox: Mailbox, folder: Folder, listed: Sequence[Listed]) -> list[Listed]:
+    """Those of a folder's messages that we do not hold already."""
+    ids = [message.remote_id for message in listed]
+    rows = kept_from(mailbox, folder).filter(remote_id__in=ids)
+    stored = set(rows.values_list("remote_id", flat=True))
+    return [message for message in listed if message.remote_id not in stored]
 
 
 def _row(mailbox: Mailbox, folder: Folder, one: Fetched) -> Message:

@@ -238,18 +238,27 @@ def take_test(test: ConfigurationTest, holder: str, moment: datetime) -> Configu
     return test
 
 
-def renew_test(test: ConfigurationTest) -> None:
-    """Give the worker of this test its full time again."""
-    ConfigurationTest.objects.filter(pk=test.pk, lease_holder=test.lease_holder, fence=test.fence).update(
-        lease_until=now() + LENGTH
+def _claimed(test: ConfigurationTest) -> QuerySet[ConfigurationTest]:
+    """The row of a test that is ours; none when another worker took it over."""
+    return ConfigurationTest.objects.filter(
+        pk=test.pk, lease_holder=test.lease_holder, fence=test.fence, finished_at=None
     )
+
+
+def hold(test: ConfigurationTest) -> None:
+    """Have our full time again; whatever is written of a test is written together with this. Raises LeaseLost."""
+    if _claimed(test).update(lease_until=now() + LENGTH) != 1:
+        raise LeaseLost
+
+
+def renew_test(test: ConfigurationTest) -> None:
+    """The same for a test that may still wait for a thread; a lost one stays lost."""
+    _claimed(test).update(lease_until=now() + LENGTH)
 
 
 def let_go(test: ConfigurationTest) -> None:
     """Leave a test that we do not finish to the next worker."""
-    ConfigurationTest.objects.filter(pk=test.pk, lease_holder=test.lease_holder, fence=test.fence).update(
-        lease_holder="", lease_until=None
-    )
+    _claimed(test).update(lease_holder="", lease_until=None)
 
 
 def claim_command(holder: str) -> BulkCommand | None:

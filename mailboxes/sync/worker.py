@@ -10,8 +10,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -351,16 +352,50 @@ def postponed(lease: Lease, why: str) -> None:
 def run_test(
     test: ConfigurationTest, stopping: Callable[[], bool], lease: Lease | None = None
 ) -> dict[str, str] | None:
-    """Run a claimed test while no pass works on the mailbox; None when we were told to stop before."""
+    """Run a claimed test while no pass works on the mailbox; None when it was left to another worker."""
     state = SyncState.objects.get(mailbox=test.mailbox_id, direction=Direction.INCOMING)
-    while lease is None and (lease := leases.seize(state.pk, leases.this_process())) is None:
-        if stopping():
+    held: list[Lease] = []
+    with _kept(test, held):
+        while lease is None and (lease := leases.seize(state.pk, leases.this_process())) is None:
+            if stopping():
+                leases.let_go(test)
+                return None
+            time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for
+        held.append(lease)
+        try:
+            return configtest.run(test, stopping)
+        except Abandoned:
+            leases.let_go(test)
             return None
-        time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for
+        except LeaseLost:
+            log.warning("The test of mailbox %s went to another worker", test.mailbox_id)
+            return None
+        finally:
+            leases.release(lease)
+
+
+@contextmanager
+def _kept(test: ConfigurationTest, held: list[Lease]) -> Iterator[None]:
+    """Renew a test, and what it holds, from a thread of its own: a step may take longer than a lease lasts."""
+    ended = threading.Event()
+    heart = threading.Thread(target=_renew, args=(test, held, ended), name="test-heartbeat", daemon=True)
+    heart.start()
     try:
-        return configtest.run(test, stopping)
-    except Abandoned:
-        leases.let_go(test)
-        return None
+        yield
     finally:
-        leases.release(lease)
+        ended.set()
+        heart.join()
+
+
+def _renew(test: ConfigurationTest, held: list[Lease], ended: threading.Event) -> None:
+    try:
+        while not ended.wait(leases.RENEWAL_SECONDS):
+            try:
+                leases.hold(test)
+                leases.renew(list(held))
+            except DatabaseError as error:
+                log.warning("No heartbeat of a test this time: %s", error)
+    except LeaseLost:  # the test notices at its next step
+        pass
+    finally:
+        connection.close()

@@ -35,7 +35,7 @@ from ..models import (
     User,
 )
 from ..standing import Office, Precondition, Standing, approval_stops, preconditions, standing
-from ..survey import SHARE_LABELS
+from ..survey import SHARE_LABELS, is_whole, scope
 from .frame import engine_silence
 
 # The words of Configuration Test Results, and what is shown beside them.
@@ -255,7 +255,7 @@ def _result(mailbox: Mailbox, direction: Direction, ladder: Ladder | None, offic
         direction,
         LABELS[direction],
         RESULTS["running"] if running else field,
-        "Out of date: settings changed since" if ladder.out_of_date else "",
+        _beside(ladder),
         badge,
         f"Settings changed since. {ladder.sentence}" if ladder.out_of_date else ladder.sentence,
         ladder.duration_ms,
@@ -275,9 +275,9 @@ class Found:
     shares: list[tuple[SurveyShare, str]]
 
     @property
-    def is_part(self) -> bool:
-        """Whether some of what would be collected was not looked at."""
-        return self.survey.looked_at < self.survey.wanted
+    def part(self) -> str:
+        """What was looked at, when that is not all that would be collected."""
+        return "" if is_whole(self.survey) else scope(self.survey)
 
 
 def found_in(mailbox: Mailbox) -> Found | None:
@@ -333,6 +333,12 @@ def outcomes_of(test: ConfigurationTest) -> list[Outcome]:
     passed = test.results()
     words = {True: RESULTS["success"], False: RESULTS["failure"], None: RESULTS["not_run"]}
     return [Outcome(LABELS[direction], words[passed.get(direction)]) for direction in Direction]
+
+
+def _beside(ladder: Ladder) -> str:
+    if ladder.out_of_date:
+        return "Out of date: settings changed since"
+    return "Only looked at: nothing was enabled" if ladder.only_looked else ""
 
 
 def _nothing_to_test(mailbox: Mailbox, direction: Direction) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
+from rich.markup import escape
 
 from mailboxes import configtest
 from mailboxes.models import ConfigurationTest, Mailbox, Survey
-from mailboxes.survey import SHARE_LABELS
+from mailboxes.survey import SAME_MAIL, SHARE_LABELS
 from mailboxes.sync import leases
 from mailboxes.sync.worker import run_test
 
@@ -58,9 +59,7 @@ class Command(BaseCommand):
         return chosen
 
     def _test(self, mailbox: Mailbox, *, enables: bool) -> dict[str, Any]:
-        while (test := leases.own_test(mailbox, leases.this_process(), enables=enables)) is None:
-            time.sleep(0.2)  # a worker is testing this mailbox; ours follows
-        run_test(test, lambda: False)
+        test = _finished(mailbox, enables=enables)
         ladders = configtest.ladders(Mailbox.objects.get(pk=mailbox.pk))
         return {
             "mailbox": mailbox.email_address,
@@ -68,6 +67,15 @@ class Command(BaseCommand):
             "directions": [_direction(ladder) for ladder in ladders],
             "what_is_there": _survey(test),
         }
+
+
+def _finished(mailbox: Mailbox, *, enables: bool) -> ConfigurationTest:
+    """A test that we ran to its end; while another worker is at one of this mailbox, ours follows."""
+    while True:
+        test = leases.own_test(mailbox, leases.this_process(), enables=enables)
+        if test is not None and run_test(test, lambda: False) is not None:
+            return test
+        time.sleep(0.2)
 
 
 def _direction(ladder: configtest.Ladder) -> dict[str, Any]:
@@ -84,6 +92,8 @@ def _survey(test: ConfigurationTest) -> dict[str, Any] | None:
     return {
         "folder": found.folder,
         "messages": found.messages,
+        "is_counted": found.is_counted,
+        "dealt_with": found.dealt_with,
         "oldest": found.oldest_at.isoformat() if found.oldest_at else None,
         "after_process_email_from": found.wanted,
         "looked_at": found.looked_at,
@@ -95,24 +105,35 @@ def _survey(test: ConfigurationTest) -> dict[str, Any] | None:
         "nobody": [
             {"reason": SHARE_LABELS[share.reason], "messages": share.messages}
             for share in shares
-            if not share.mailbox
+            if not share.mailbox and share.reason != SAME_MAIL
         ],
+        "another_copy": sum(share.messages for share in shares if share.reason == SAME_MAIL),
     }
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
-    console.print(f"[bold]{result['mailbox']}[/bold]")
+    console.print(f"[bold]{escape(result['mailbox'])}[/bold]")
     if not result["directions"]:
         console.print("  Nothing to test: no direction is done by this server.")
     for direction in result["directions"]:
         console.print(f"  {direction['direction']}: {direction['status']}")
         for step in direction["steps"]:
             _show_step(console, step)
+    if result["what_is_there"]:
+        _show_survey(console, result["what_is_there"])
+
+
+def _show_survey(console: Console, found: dict[str, Any]) -> None:
+    """Each share on a line of its own; the step said the rest."""
+    for share in found["would_go_to"]:
+        console.print(f"    {share['messages']:>7,} would go to {share['mailbox']}", markup=False)
+    for share in found["nobody"]:
+        console.print(f"    {share['messages']:>7,} to nobody: {share['reason']}", markup=False)
 
 
 def _show_step(console: Console, step: dict[str, Any]) -> None:
     took = f" ({step['duration_ms']} ms)" if step["duration_ms"] is not None else ""
-    console.print(f"    {MARKS[step['state']]} {step['name']}{took}", step["seen"], markup=True)
+    console.print(f"    {MARKS[step['state']]} {step['name']}{took}", escape(step["seen"]))
     if step["state"] == "failed":
         console.print(f"         Why: {step['cause']}", markup=False)
         console.print(f"         What you can do: {step['advice']}", markup=False)
