@@ -43,8 +43,11 @@ class RecordForm(Summed, SharedForm):
 
     def __init__(self, *args: Any, read_only: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for field in self.fields.values():
+        columns = {column.name: column for column in self.instance._meta.concrete_fields}
+        for name, field in self.fields.items():
             field.disabled = field.disabled or read_only
+            if name in columns and isinstance(field, forms.ChoiceField):  # the record's own sentence
+                field.error_messages["invalid_choice"] = columns[name].error_messages["invalid_choice"]
             if not isinstance(field.widget, (forms.RadioSelect, forms.CheckboxInput)):
                 field.widget.attrs.setdefault("class", "input")
 

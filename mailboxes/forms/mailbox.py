@@ -121,6 +121,9 @@ class MailboxForm(CredentialsForm):
         return self.typed("incoming_method") == IncomingMethod.FORWARD
 
 
+_ALL_BUT_NONE = (OutgoingMethod.OUTLOOK.value, OutgoingMethod.SERVER_SIDE.value)
+
+
 def closed_methods(kind: Kind, profile: EmailServerProfile | None) -> dict[str, dict[str, str]]:
     """For each method field the options that this kind or profile cannot use, with the reason."""
     closed: dict[str, dict[str, str]] = {"incoming_method": {}, "outgoing_method": {}, "act_method": {}}
@@ -140,4 +143,7 @@ def closed_methods(kind: Kind, profile: EmailServerProfile | None) -> dict[str, 
     if kind == Kind.FORWARD:
         reason = "not for the box that others forward to."
         closed["incoming_method"] |= {IncomingMethod.FORWARD: reason, IncomingMethod.OUTLOOK: reason}
+        closed["outgoing_method"] = dict.fromkeys(_ALL_BUT_NONE, "a forward mailbox sends nothing.")
+    if kind != Kind.USER:
+        closed["act_method"] = dict.fromkeys(_ALL_BUT_NONE, "only for a user.")
     return closed

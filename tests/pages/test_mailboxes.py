@@ -1,5 +1,6 @@
 """Mailboxes in the browser: who may see and do what, the list, the form, and the test's results."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -389,10 +390,18 @@ def test_locked_fields_of_each_kind(desk: Client, office: Office) -> None:
     assert 'name="delete_emails_after_processing"' not in user
     queue = page(desk.get(f"/mailboxes/{office.support.mailbox.pk}/"))
     assert 'name="delete_emails_after_processing"' in queue
-    assert 'name="act_method"' not in queue
+    assert closed_options(queue, "act_method") == {"outlook", "server_side"}
     forward = page(desk.get(f"/mailboxes/{office.collection.pk}/"))
     assert 'name="owner"' in forward
-    assert 'name="outgoing_method"' not in forward
+    assert closed_options(forward, "outgoing_method") == {"outlook", "server_side"}
+    assert "a forward mailbox sends nothing" in forward
+
+
+def closed_options(shown: str, name: str) -> set[str]:
+    """The options of a select that are shown and cannot be chosen."""
+    select = re.search(rf'<select name="{name}".*?</select>', shown, re.DOTALL)
+    assert select
+    return set(re.findall(r'<option value="(\w+)" disabled', select[0]))
 
 
 @pytest.mark.parametrize("value", ["True", "False"])
