@@ -26,7 +26,7 @@ def reject(mailbox: Mailbox, by: User) -> None:
 
 def _decide(mailbox: Mailbox, decision: Approval, by: User) -> None:
     mailbox.approval, mailbox.approval_by, mailbox.approval_at = decision, by, timezone.now()
-    mailbox.validate_constraints()
+    mailbox.check_rules_of("approval")
     mailbox.save(update_fields=["approval", "approval_by", "approval_at"])
     _look_again_at_what_waits_for(mailbox)
 

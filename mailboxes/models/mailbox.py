@@ -8,8 +8,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 from django.utils import timezone
 
 from emailprofiles import history
@@ -40,6 +41,17 @@ CONNECTION_FIELDS = (
     "outgoing_method",
     "act_method",
 )
+
+# No rule across rows looks at these: a save of nothing else need not ask for the others.
+FREE_OF_OTHERS = {
+    "name",
+    "approval",
+    "approval_by",
+    "approval_at",
+    "credentials_location_version",
+    "changed_by",
+    "changed_at",
+}
 
 
 def _rule(field: str, name: str, condition: Q, message: str) -> FieldRule:
@@ -236,6 +248,8 @@ class Mailbox(models.Model):
                 ],
                 name="mailbox_views",
             ),
+            models.Index(Lower("email_address"), name="mailbox_by_address"),
+            models.Index(Lower("username"), name="mailbox_by_username"),
             models.Index(Lower("name"), "id", condition=Q(is_active=True), name="mailbox_active_by_name"),
             models.Index(
                 fields=["is_forward_mailbox"], condition=Q(is_forward_mailbox=True), name="mailbox_forward"
@@ -338,7 +352,8 @@ class Mailbox(models.Model):
         names = None if update_fields is None else set(update_fields)
         with transaction.atomic():
             stored = self._lock()
-            self.clean()
+            if names is None or not names <= FREE_OF_OTHERS:
+                self.clean()
             names = self._follow_changes(stored, names)
             adding = self._state.adding
             super().save(*args, update_fields=names, **kwargs)
@@ -346,6 +361,12 @@ class Mailbox(models.Model):
                 self._make_states()
             elif stored and self.regarding and changed(self, stored, written(["email_address"], names)):
                 self.regarding.keep_address(self.email_address)
+
+    def check_rules_of(self, field: str) -> None:
+        """Raises ValidationError where a rule of this row that belongs to the field is broken."""
+        for rule in ROW_RULES:
+            if rule.field == field:
+                rule.validate(type(self), self)
 
     def _lock(self) -> Mailbox | None:
         """Lock what the rules across rows look at; returns this row as stored."""
@@ -426,11 +447,16 @@ history.watch(
 )
 
 
+def reads_alike(field: str, text: str) -> Q:
+    """SQL: the same but for upper and lower case, found in the index of that field however many there are."""
+    return Q(Exact(Lower(field), Lower(Value(text))))
+
+
 def address_holder(
     address: str, *, mailbox: Mailbox | None = None, regarding: Regarding | None = None
 ) -> str:
     """Who else holds an address, as "the queue mailbox Support"; "" when nobody does."""
-    others = Mailbox.objects.filter(HOLDS_ITS_ADDRESS, email_address__iexact=address)
+    others = Mailbox.objects.filter(HOLDS_ITS_ADDRESS, reads_alike("email_address", address))
     if mailbox is not None and mailbox.pk:
         others = others.exclude(pk=mailbox.pk)
     if regarding is not None and regarding.pk:
@@ -537,11 +563,14 @@ def account_reader(mailbox: Mailbox) -> Mailbox | None:
     account = effective_account(mailbox)
     others = Mailbox.objects.filter(
         Q(
+            reads_alike("username", account),
             server_profile__authenticate_using=AuthenticateUsing.MAILBOX,
             allow_credentials=True,
-            username__iexact=account,
         )
-        | Q(server_profile__authenticate_using=AuthenticateUsing.PROFILE, email_address__iexact=account),
+        | Q(
+            reads_alike("email_address", account),
+            server_profile__authenticate_using=AuthenticateUsing.PROFILE,
+        ),
         is_active=True,
         incoming_method=IncomingMethod.SERVER_SIDE,
         **same_place(profile, "server_profile__"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.views.decorators.http import require_safe
 
 from .. import roles
 from ..access import requires, signed_in
@@ -29,6 +30,7 @@ def home(request: HttpRequest) -> HttpResponseBase:
     return redirect(reverse("mailbox-list") + ("?view=approval" if only_approves else ""))
 
 
+@require_safe
 @requires(roles.SEE_MAILBOXES)
 def settings_home(request: HttpRequest) -> HttpResponse:
     """Settings > Email Configuration: the gear's page."""
