@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Q, TextChoices
+from django.db.models import Q, QuerySet, TextChoices
 
 from emailprofiles import history
 
@@ -85,10 +85,25 @@ def _in_group(role: Role) -> Q:
     return Q(pk__in=members.values("user"))
 
 
+def _administrators() -> QuerySet[Any]:
+    """Active users who may administer email: by a group of any name, by themselves, or as superusers."""
+    app, codename = ADMINISTER.split(".")
+    permission = Permission.objects.filter(content_type__app_label=app, codename=codename).values("pk")
+    users = get_user_model()
+    by_group = users.groups.through._default_manager.filter(group__permissions__in=permission)
+    alone = users.user_permissions.through._default_manager.filter(permission__in=permission)
+    may = Q(is_superuser=True) | Q(pk__in=by_group.values("user")) | Q(pk__in=alone.values("user"))
+    return users._default_manager.filter(may, is_active=True).order_by()
+
+
 def is_last_administrator(user: Any) -> bool:
     """Whether nobody would be left who administers email, were it not for this user."""
-    administrators = get_user_model()._default_manager.with_perm(ADMINISTER)  # active ones
-    return user.pk is not None and set(administrators.values_list("pk", flat=True)[:2]) == {user.pk}
+    administrators = _administrators()
+    return (
+        user.pk is not None
+        and administrators.filter(pk=user.pk).exists()
+        and not administrators.exclude(pk=user.pk).exists()
+    )
 
 
 def set_role(user: Any, role: Role) -> None:

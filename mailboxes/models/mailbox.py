@@ -252,6 +252,11 @@ class Mailbox(models.Model):
             models.Index(Lower("username"), name="mailbox_by_username"),
             models.Index(Lower("name"), "id", condition=Q(is_active=True), name="mailbox_active_by_name"),
             models.Index(
+                fields=["approval_at", "id"],
+                condition=Q(is_active=True, approval="pending"),
+                name="mailbox_waiting_longest",
+            ),
+            models.Index(
                 fields=["is_forward_mailbox"], condition=Q(is_forward_mailbox=True), name="mailbox_forward"
             ),
         ]

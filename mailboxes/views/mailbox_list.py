@@ -85,7 +85,7 @@ def mailbox_list(request: HttpRequest) -> HttpResponse:
     choice, counts = selection.choice, counted()
     found = choice.mailboxes(office)
     total = counts[choice.view] if choice.view in counts and not choice.is_filtered else found.count()
-    order = Order.read(request.GET.get("sort", ""))
+    order = Order.read(request.GET.get("sort", ""), choice.view)
     keys: Any = Keys(found, order, office, total)
     page: Page[int] = Paginator(keys, PAGE).get_page(request.GET.get("page"))
     rows = rows_of(page, selection, office)
@@ -158,6 +158,8 @@ COLUMNS = {
 }
 # The newest success is what people look for; everything else begins with the first.
 NEWEST_FIRST = "success"
+# No column: since when the approval stands as it does. Who approves begins with whoever waits longest.
+WAITING = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,10 @@ class Order:
     is_reversed: bool = False
 
     @classmethod
-    def read(cls, written: str) -> Order:
+    def read(cls, written: str, view: str = "") -> Order:
+        """What the address asks for; without a wish, what suits the view."""
+        if written == WAITING or (view == "approval" and not written):
+            return cls(WAITING)
         column = written.removeprefix("-")
         return cls(column, written.startswith("-")) if column in COLUMNS else cls(URGENT)
 
@@ -182,6 +187,8 @@ class Order:
     def offered(self) -> dict[str, str]:
         """What the menu offers: three usual orders, and that of a column header while it is in force."""
         usual = {URGENT: "Most urgent first", "name": "Name", NEWEST_FIRST: "Last success"}
+        if self.column == WAITING:
+            return {WAITING: "Waiting longest first"} | usual
         return usual if str(self) in usual else usual | {str(self): f"{COLUMNS[self.column]}, {self.aria}"}
 
 
@@ -239,7 +246,7 @@ def ordered(mailboxes: QuerySet[Mailbox], order: Order, office: Office) -> Query
     if order.column in Direction.values:
         mailboxes = worded(mailboxes, Direction(order.column), office)
     keys = [_directed(key, order) for key in _keys_of(order.column)]
-    by_name = [] if order.column == "name" else [Lower("name").asc()]
+    by_name = [] if order.column in ("name", WAITING) else [Lower("name").asc()]
     last = "-pk" if order.is_reversed else "pk"
     return mailboxes.order_by(*keys, *by_name, last).values_list("pk", flat=True)
 
@@ -257,6 +264,7 @@ def _keys_of(column: str) -> list[Any]:
         return [_rank(f"{column}_word", Word.values)]
     newest = SyncState.objects.filter(mailbox=OuterRef("pk")).order_by().values("mailbox")
     keys: dict[str, list[Any]] = {
+        WAITING: [F("approval_at")],
         "name": [Lower("name")],
         "email": [Lower("email_address")],
         "kind": [Case(When(user__isnull=False, then=0), When(queue__isnull=False, then=1), default=2)],

@@ -133,8 +133,12 @@ def _list(
     for narrowing in filters:
         found = found.filter(narrowing.narrow(request))
     _, order = orders.get(request.GET.get("sort", ""), orders["name"])
-    with_mailbox = found.select_related("mailbox__approval_by").defer("mailbox__password").order_by(*order)
-    page = Paginator(with_mailbox, PAGE).get_page(request.GET.get("page"))
+    # Keys first: a page far down is found without reading the rows before it.
+    page = Paginator(found.order_by(*order).values_list("pk", flat=True), PAGE).get_page(
+        request.GET.get("page")
+    )
+    read = found.select_related("mailbox__approval_by").defer("mailbox__password").in_bulk(list(page))
+    page.object_list = [read[pk] for pk in page if pk in read]
     settings = EmailConfigurationSettings.load()
     context = {
         "page": page,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db.models import ProtectedError
 from django.utils import timezone
@@ -29,6 +30,7 @@ from mailboxes.models import (
     User,
 )
 from mailboxes.models import mailbox as mailbox_models
+from mailboxes.roles import is_last_administrator
 from tests.conftest import Office, profile_values
 
 
@@ -345,3 +347,18 @@ def test_that_search_finds_one(tmp_path: Path) -> None:
 def test_the_changes_above_cover_all_that_is_counted() -> None:
     assert set(CHANGES_OF_A_MAILBOX) == set(mailbox_models.CONNECTION_FIELDS)
     assert set(CHANGES_OF_A_PROFILE) == set(profile_models.CONNECTION_FIELDS)
+
+
+class TestTheLastAdministrator:
+    def test_is_known_by_group_by_own_permission_and_as_superuser(self, amara: User) -> None:
+        assert is_last_administrator(amara)
+        hanna = User.objects.create_user("hanna", "hanna@contoso.com")
+        assert not is_last_administrator(hanna)
+        hanna.user_permissions.add(Permission.objects.get(codename="administer_email"))
+        assert not is_last_administrator(amara)
+        hanna.user_permissions.clear()
+        User.objects.filter(pk=hanna.pk).update(is_superuser=True)
+        assert not is_last_administrator(amara)
+        User.objects.filter(pk=hanna.pk).update(is_active=False)
+        assert is_last_administrator(amara)
+        assert not is_last_administrator(User(username="nobody"))

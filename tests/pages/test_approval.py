@@ -1,6 +1,7 @@
 """An approver's day, and what an address that is not approved holds up, said wherever people look."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -125,3 +126,21 @@ def test_a_changed_address_is_said_to_wait_again(amaras: Client, office: Office,
     assert "The address is new. The email address waits for approval since" in page
     page = text(amaras.post(reverse("mailbox-edit", args=[support.pk]), values, follow=True))
     assert "The address is new" not in page
+
+
+def test_who_waits_longest_stands_first_and_says_since_when(
+    hannas: Client, hanna: User, office: Office
+) -> None:
+    now = timezone.now()
+    Mailbox.objects.filter(user=hanna).update(approval_at=now - timedelta(days=40))
+    Mailbox.objects.filter(user=office.amara).update(approval_at=now - timedelta(days=3))
+
+    response = hannas.get(reverse("home"), follow=True)
+
+    names = [row.mailbox.name for row in response.context["rows"]]
+    assert names == ["Hanna Brandt", "Amara Okafor", "Support"]
+    page = text(response)
+    assert f"waits since {timezone.localtime(now - timedelta(days=40)).strftime('%-d %b %Y')}" in page
+    assert "Waiting longest first" in page
+    by_name = hannas.get(reverse("mailbox-list"), {"view": "approval", "sort": "name"})
+    assert by_name.context["rows"][0].mailbox.name == "Amara Okafor"
