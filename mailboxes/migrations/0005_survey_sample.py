@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('mailboxes', '0007_sign_in'),
+        ('mailboxes', '0004_sign_in'),
     ]
 
     operations = [

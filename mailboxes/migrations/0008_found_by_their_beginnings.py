@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
         ('emailprofiles', '0002_initial'),
-        ('mailboxes', '0003_list_and_bulk'),
+        ('mailboxes', '0007_list_and_bulk'),
     ]
 
     operations = [

@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('mailboxes', '0005_approval_since_when'),
+        ('mailboxes', '0003_approval_since_when'),
     ]
 
     operations = [

@@ -11,7 +11,7 @@ def since_their_creation(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("mailboxes", "0002_bulk_commands_and_surveys"),
+        ('mailboxes', '0002_bulk_commands_and_surveys'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('mailboxes', '0008_survey_sample'),
+        ('mailboxes', '0005_survey_sample'),
     ]
 
     operations = [

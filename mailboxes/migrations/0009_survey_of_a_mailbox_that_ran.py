@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('mailboxes', '0010_found_by_their_beginnings'),
+        ('mailboxes', '0008_found_by_their_beginnings'),
     ]
 
     operations = [

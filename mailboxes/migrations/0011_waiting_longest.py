@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('emailprofiles', '0002_initial'),
-        ('mailboxes', '0003_list_and_bulk'),
+        ('mailboxes', '0010_found_by_address'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('emailprofiles', '0002_initial'),
-        ('mailboxes', '0010_found_by_their_beginnings'),
+        ('mailboxes', '0009_survey_of_a_mailbox_that_ran'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('emailprofiles', '0002_initial'),
-        ('mailboxes', '0009_second_factor'),
+        ('mailboxes', '0006_second_factor'),
     ]
 
     operations = [
