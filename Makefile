@@ -54,7 +54,7 @@ servers:
 	fi
 
 test: install servers lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 bench: install servers
 	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= -q -s $(ARGS)

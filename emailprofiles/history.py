@@ -130,8 +130,9 @@ def entries_of(*records: models.Model) -> models.QuerySet[LogEntry]:
     """What changed in these records, newest first."""
     mine = models.Q(pk__in=[])
     for record in records:
-        kind = ContentType.objects.get_for_model(record)
-        mine |= models.Q(content_type=kind, object_id=record.pk)
+        kind = ContentType.objects.get_for_model(record).pk
+        # As a range, so that the index of the record's key is taken, not that of the many of its kind.
+        mine |= models.Q(content_type__id__range=(kind, kind), object_id=record.pk)
     entries: models.QuerySet[LogEntry] = LogEntry.objects.filter(mine).select_related("actor")
     return entries.order_by("-timestamp", "-pk")
 

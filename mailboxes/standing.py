@@ -181,7 +181,7 @@ def approval_stops(mailbox: Mailbox, settings: EmailConfigurationSettings) -> st
     if need.met:
         return ""
     said = f"{need.sentence} {need.detail}".strip()
-    stopped = f"{said}: nothing is collected, sent or delivered for {mailbox.email_address}."
+    stopped = f"{said}: nothing is delivered to {mailbox.email_address} or sent from there."
     if mailbox.approval == Approval.REJECTED:
         return (
             f"{stopped} If the address is wrong, put it right: a changed address asks for approval anew. If it is "
@@ -189,9 +189,10 @@ def approval_stops(mailbox: Mailbox, settings: EmailConfigurationSettings) -> st
         )
     if mailbox.incoming_method == IncomingMethod.FORWARD:
         return (
-            f"{stopped} What is collected for it waits in quarantine, and is delivered once it is approved."
+            f"{stopped} Mail that a forward mailbox collects for it waits in quarantine, and is delivered once "
+            "the address is approved."
         )
-    return f"{stopped} Mail stays on the server until it is approved."
+    return f"{stopped} Its mail stays on the server until the address is approved."
 
 
 def _credentials_present(mailbox: Mailbox) -> Precondition:

@@ -60,6 +60,14 @@ class RecordForm(Summed, SharedForm):
     def _judge(self) -> None:
         try:
             self.instance.full_clean()
+        except OverflowError:  # a number that no column holds reached a query: its own field says so
+            self._judge_fields()
+        except ValidationError as error:
+            self._hand_over(error)
+
+    def _judge_fields(self) -> None:
+        try:
+            self.instance.clean_fields()
         except ValidationError as error:
             self._hand_over(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import template
+from django.template import Context
 
 from emailprofiles.models import EmailServerProfile
 
@@ -12,10 +13,14 @@ from ..standing import Office
 register = template.Library()
 
 
-@register.simple_tag
-def profile_use(profile: EmailServerProfile) -> Use:
-    """Who uses a profile and how they fare, in a constant number of queries."""
-    return use_of(profile)
+@register.simple_tag(takes_context=True)
+def profile_use(context: Context, profile: EmailServerProfile) -> Use:
+    """Who uses a profile and how they fare; read once for all blocks of a page."""
+    known, name = context.render_context, f"use of profile {profile.pk}"
+    if name not in known:
+        known[name] = use_of(profile)
+    use: Use = known[name]
+    return use
 
 
 @register.simple_tag

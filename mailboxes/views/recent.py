@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,7 +19,7 @@ from ..history import Change
 from ..models import Alert, AlertLevel, ConfigurationTest, Delivery, Direction, Mailbox, Message, MessageState
 from ..routing import REASON_LABELS, Reason
 
-# So many messages are looked at, one by one; an hour with more of them is counted in the database.
+# So many messages are looked at, and as many again until one hour is complete.
 LOOKED_AT = 1000
 HOUR = timedelta(hours=1)
 
@@ -116,26 +116,21 @@ class Hour:
 
 def _by_hour(asked: Asked, rows: QuerySet[Any], moment: str, about: tuple[str, ...], tell: Tell) -> Told:
     end = _next_hour(asked.before) if asked.by_hour else asked.before
-    newest = rows.filter(**{f"{moment}__lt": end}).order_by("-pk").values_list(moment, *about)[:LOOKED_AT]
+    newest = rows.filter(**{f"{moment}__lt": end}).order_by("-pk").values_list(moment, *about)
     hours: dict[datetime, Hour] = {}
-    for when, *kind in newest:
-        hour = hours.setdefault(_hour_of(when), Hour(_hour_of(when), when))
-        hour.latest = max(hour.latest, when)
-        hour.counts[tuple(kind)] += 1
-    since = None
-    if len(newest) == LOOKED_AT:
-        since = min(hours)
-        hours[since].counts = _counted(rows, moment, about, since, end)
+    looked_at, is_all = 0, False
+    while not is_all and len(hours) < 2:  # the last of several hours may not be complete
+        part = newest[looked_at : looked_at + LOOKED_AT]
+        for when, *kind in part:
+            begins = _hour_of(when)
+            hour = hours.get(begins) or hours.setdefault(begins, Hour(begins, when))
+            hour.latest = max(hour.latest, when)
+            hour.counts[tuple(kind)] += 1
+        looked_at, is_all = looked_at + LOOKED_AT, len(part) < LOOKED_AT
+    if not is_all:
+        del hours[min(hours)]
+    since = None if is_all else min(hours)
     return Told([event for hour in hours.values() for event in tell(asked, hour)], since)
-
-
-def _counted(
-    rows: QuerySet[Any], moment: str, about: tuple[str, ...], begins: datetime, end: datetime
-) -> Counter[tuple[Any, ...]]:
-    """The exact figures of one hour, of which not every row was looked at."""
-    within = rows.filter(**{f"{moment}__gte": begins, f"{moment}__lt": min(begins + HOUR, end)})
-    grouped = within.order_by().values_list(*about).annotate(Count("pk"))
-    return Counter({tuple(row[:-1]): row[-1] for row in grouped})
 
 
 def _hour_of(moment: datetime) -> datetime:

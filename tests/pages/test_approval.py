@@ -63,18 +63,15 @@ def test_the_record_says_since_when_an_address_waits_and_what_waits_with_it(
 
     day = timezone.localtime(support.approval_at).strftime("%-d %b %Y")
     assert f"since {day}" in page
-    assert (
-        f"waits for approval since {day}: nothing is collected, sent or delivered for support@contoso.com"
-        in page
-    )
-    assert "waits in quarantine, and is delivered once it is approved" in page
+    assert f"waits for approval since {day}: nothing is delivered to support@contoso.com" in page
+    assert "waits in quarantine, and is delivered once the address is approved" in page
 
 
 def test_an_approved_address_holds_up_nothing(hannas: Client, hanna: User, support: Mailbox) -> None:
     page = text(hannas.post(reverse("mailbox-approve", args=[support.pk]), follow=True))
 
     assert "Support is approved" in page
-    assert "nothing is collected, sent or delivered" not in page
+    assert "nothing is delivered to" not in page
     assert "Hanna Brandt, " in page
     support.refresh_from_db()
     assert (support.approval, support.approval_by) == (Approval.APPROVED, hanna)
@@ -92,7 +89,7 @@ def test_where_no_approval_is_required_nothing_waits(hannas: Client, support: Ma
     EmailConfigurationSettings.load()
     EmailConfigurationSettings.objects.update(require_approval_for_queues=False)
 
-    assert "nothing is collected, sent" not in text(hannas.get(reverse("mailbox-edit", args=[support.pk])))
+    assert "nothing is delivered to" not in text(hannas.get(reverse("mailbox-edit", args=[support.pk])))
 
 
 def test_everyone_sees_at_the_own_mailbox_what_approval_holds_up(hannas: Client, hanna: User) -> None:
@@ -101,7 +98,7 @@ def test_everyone_sees_at_the_own_mailbox_what_approval_holds_up(hannas: Client,
     page = text(hannas.get(reverse("my-mailbox")))
 
     assert "The email address was rejected by Hanna Brandt" in page
-    assert "nothing is collected, sent or delivered for hanna@contoso.com" in page
+    assert "nothing is delivered to hanna@contoso.com" in page
 
 
 def test_the_answer_leads_back_to_where_it_was_asked(hannas: Client, support: Mailbox) -> None:

@@ -210,22 +210,25 @@ class TestAllOfIt:
         assert (len(collected), sum(collected)) == (7, 120)
 
     def test_an_hour_with_very_much_mail_is_counted_exactly(self, amaras: Client, office: Office) -> None:
-        with at(0):
-            copies(office.collection, 7, timezone.now())
-        with at(61):
-            copies(office.collection, 1205, timezone.now())
+        for minutes, count in ((0, 7), (60, 900), (121, 1205)):
+            with at(minutes):
+                copies(office.collection, count, timezone.now())
+        with at(122):
             copies(office.collection, 4, timezone.now(), state="quarantined", reason="no_recipient_matched")
-        with at(62):
+        with at(123):
             address = reverse("mailbox-history", args=[office.collection.pk])
             first = amaras.get(address, {"kind": "mail"}).content.decode()
             older = re.search(r'<a href="(\?[^"]*before=[^"]*)" rel="next">', first)
             assert older
             second = amaras.get(address + unescape(older[1])).content.decode()
         assert sorted(lines(first)) == [
-            "Collected 1209, routed 1205, until 11:00",
+            "Collected 1209, routed 1205, until 12:00",
             "Quarantined 4: no recipient matched",
         ]
-        assert lines(second) == ["Collected 7, routed 7, until 10:00"]
+        assert lines(second) == [
+            "Collected 900, routed 900, until 11:00",
+            "Collected 7, routed 7, until 10:00",
+        ]
 
     def test_one_kind_alone(self, amaras: Client, hanna: User, office: Office) -> None:
         change(office.collection, hanna, name="Collection one")

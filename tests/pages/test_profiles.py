@@ -450,3 +450,10 @@ def test_the_first_visit_explains_profiles(client: Client, amara: Any) -> None:
 
 def test_a_profile_that_is_not_there_is_not_found(office: Office, amaras: Client) -> None:
     assert amaras.get(reverse("profile-edit", args=[999])).status_code == 404
+
+
+@pytest.mark.parametrize("field", ["incoming_port", "messages_per_cycle", "max_concurrent_connections"])
+def test_a_number_that_no_column_holds_gets_a_sentence(amaras: Client, office: Office, field: str) -> None:
+    response = amaras.post(f"/profiles/{office.profile.pk}/", values(**{field: "1" + "0" * 30}))
+    assert response.status_code == 422
+    assert response.context["form"].errors[field]
