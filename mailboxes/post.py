@@ -52,7 +52,7 @@ class Dispatch(threading.Thread):
             self._dispatch()
         except OSError as error:  # of the network, or what the server said: smtplib's errors are among them
             log.error("A mail of the office could not be sent: %s", error)
-        except Exception:
+        except Exception:  # in a thread of its own nobody else would hear of it
             log.exception("A mail of the office could not be sent")
         finally:
             connections.close_all()
