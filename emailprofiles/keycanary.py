@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 from django.db.models.signals import post_migrate, pre_migrate
 
-from .keyfile import create_keyfile
+from .keyfile import create_keyfile, read_keyfile
 from .secrets import SecretUnreadable, keyring
 
 WORD = "sorting office"
@@ -44,12 +44,14 @@ def _before_migration(**kwargs: Any) -> None:
 def _make_keyfile() -> None:
     try:
         keyfile = create_keyfile(settings.FIELD_KEYS_FILE)
-    except FileExistsError as error:
+    except FileExistsError:  # made since this process looked, by another one that migrates too
+        keyfile = read_keyfile(settings.FIELD_KEYS_FILE)
+    keyring.cache_clear()
+    if not keyring():
         raise CommandError(
             f"{settings.FIELD_KEYS_FILE} holds no FIELD_KEY. Add one, or move the file away to get a new one."
-        ) from error
-    keyring.cache_clear()
-    if settings.SECRET_KEY_IS_FLEETING:
+        )
+    if settings.SECRET_KEY_IS_FLEETING and keyfile.secret_key:
         settings.SECRET_KEY = keyfile.secret_key
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,11 @@ def create_keyfile(path: Path) -> Keyfile:
         "# apart from the database.\n"
         f"SECRET_KEY={keyfile.secret_key}\n" + "".join(f"FIELD_KEY={key}\n" for key in keyfile.field_keys)
     )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, encoding="ascii") as file:
+        file.write(text)  # readable by nobody else: the mode of every temporary file
         file.flush()
         os.fsync(file.fileno())
+        os.link(file.name, path)  # whole or not at all: two processes may start at the same moment
     return keyfile
 
 

@@ -122,6 +122,43 @@ def test_a_key_file_without_a_field_key_is_not_overwritten(tmp_path: Path) -> No
     assert installation.keys.read_text() == "SECRET_KEY=own\n"
 
 
+def test_processes_that_migrate_at_the_same_moment_share_one_key_file(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    code = (
+        "import config.settings; print('read', flush=True); input();"
+        "import django; django.setup(); from emailprofiles import keycanary, secrets; secrets.keyring();"
+        "print('looked', flush=True); input(); keycanary._make_keyfile();"
+        "print(next(iter(secrets.keyring())), config.settings.FIELD_KEYS_FILE)"
+    )
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=PROJECT,
+            env=Installation(tmp_path).env | {"DJANGO_SETTINGS_MODULE": "config.settings"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for word in ("read", "looked"):  # each has seen that there is no file
+        for process in starting:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout.readline() == f"{word}\n"
+        assert not keys.exists()
+        for process in starting:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+    said = {process.communicate(timeout=60)[0] for process in starting}
+    assert len(said) == 1
+    [key] = read_keyfile(keys).field_keys
+    assert said == {f"{key.split(':')[0]} {keys}\n"}
+    assert keys.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.glob("keys*")) == [keys]
+
+
 def test_an_app_can_be_migrated_alone(tmp_path: Path) -> None:
     alone = Installation(tmp_path).manage("migrate", "contenttypes", "-v0", "--skip-checks")
     assert alone.returncode == 0, alone.stderr
