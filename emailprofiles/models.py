@@ -137,6 +137,7 @@ class EmailServerProfile(models.Model):
     process_email_from = models.DateTimeField("Process Email From", null=True, blank=True)
     min_polling_interval_minutes = _between(0, 1440, 5)
     messages_per_cycle = _between(1, 100_000, 500)
+    use_push = models.BooleanField("Collect as soon as mail arrives (IMAP IDLE)", default=False)
     move_undelivered = models.BooleanField(
         "Move undelivered emails to the undeliverable folder", default=False
     )

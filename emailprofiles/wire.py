@@ -79,13 +79,20 @@ class Disposal(StrEnum):
 
     DELETE = "delete"
     MARK_READ = "mark_read"
+    PUT_ASIDE = "put_aside"
+
+
+UNDELIVERABLE = "Undeliverable"
+"""The folder into which PUT_ASIDE moves; it is made when it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A folder as it stood when it was opened (RFC 9051, 2.3.1.1).
 
-    `generation` is the UIDVALIDITY as text; a remote id means something only together with it.
+    `generation` is the UIDVALIDITY as text; a remote id means something only together with it. Where
+    `lasting_order` is False (POP3), new messages may stand anywhere in the list, and an id may come to mean
+    another message once the first is gone.
     """
 
     name: str
@@ -94,6 +101,7 @@ class Folder:
     writable: bool
     may_delete: bool
     may_mark_read: bool
+    lasting_order: bool = True
 
 
 @dataclass(frozen=True, slots=True)

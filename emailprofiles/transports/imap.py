@@ -283,12 +283,20 @@ class Imap(IncomingTransport):
         return found[:limit]
 
     def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        yield from self._fetch_section(ids, "")
+
+    def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        yield from self._fetch_section(ids, "HEADER")
+
+    def _fetch_section(self, ids: Sequence[str], section: str) -> Iterator[Fetched]:
         if not ids:
             return
-        found = self._fetch_items([int(remote_id) for remote_id in ids], "(UID INTERNALDATE BODY.PEEK[])")
+        found = self._fetch_items(
+            [int(remote_id) for remote_id in ids], f"(UID INTERNALDATE BODY.PEEK[{section}])"
+        )
         for remote_id in ids:
             items = found.get(int(remote_id), {})
-            raw = items.get(b"BODY[]")
+            raw = items.get(f"BODY[{section}]".encode())
             if isinstance(raw, bytes):
                 yield Fetched(remote_id, raw, _moment(items.get(b"INTERNALDATE")))
 

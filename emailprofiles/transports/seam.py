@@ -99,8 +99,13 @@ class IncomingTransport(Transport):
         """
 
     @abstractmethod
+    def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        """As `fetch`, but `raw` is the header alone, with the empty line that ends it."""
+
+    @abstractmethod
     def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
-        """Delete exactly these messages, or mark exactly these as read; say what the server then confirms.
+        """Delete exactly these messages, mark them as read, or move them to the folder *Undeliverable*; say what
+        the server then confirms.
 
         `done` is confirmed by reading again; `vanished` were gone before we came; what is in neither may be
         asked again: the verb is idempotent. Other people's `\\Deleted` mail stays. Raises

@@ -18,12 +18,13 @@ from .choices import (
     MessageState,
     OutgoingMethod,
     SignInEventKind,
+    SkipReason,
     StepState,
     TestStatus,
     Word,
 )
-from .mail import Attachment, Delivery, Message
-from .mailbox import Mailbox, account_reader
+from .mail import Attachment, Delivery, FolderGeneration, Message, SkippedMessage
+from .mailbox import AdditionalAddress, Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
 from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
 from .signin import ResetRequest, Session, SignInEvent, SignInLink
@@ -32,6 +33,7 @@ from .state import ConfigurationTest, EngineProcess, ServerCircuit, Survey, Surv
 __all__ = [
     "REPLIES_UNKNOWN",
     "ActMethod",
+    "AdditionalAddress",
     "Alert",
     "AlertLevel",
     "AppliedDefaults",
@@ -45,6 +47,7 @@ __all__ = [
     "Direction",
     "EmailConfigurationSettings",
     "EngineProcess",
+    "FolderGeneration",
     "IncomingFilter",
     "IncomingMethod",
     "ItemState",
@@ -63,6 +66,8 @@ __all__ = [
     "SignInEvent",
     "SignInEventKind",
     "SignInLink",
+    "SkipReason",
+    "SkippedMessage",
     "StepState",
     "Survey",
     "SurveyShare",

@@ -70,6 +70,13 @@ class StepState(TextChoices):
     NOT_REACHED = "not_reached", "Not reached"
 
 
+class SkipReason(TextChoices):
+    """Why a copy was not collected."""
+
+    TOO_OLD = "too_old", "Received before Process Email From"
+    VANISHED = "vanished", "Gone from the server before it could be read"
+
+
 class MessageState(TextChoices):
     RECEIVED = "received", "Received"
     DELIVERED = "delivered", "Delivered"

@@ -6,11 +6,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from emailprofiles.rules import one_of
+from emailprofiles.rules import FieldRule, one_of
 
 from .. import roles
 from ..routing import REASON_LABELS, RULE_LABELS, Reason, Rule
-from .choices import MessageState
+from .choices import MessageState, SkipReason
 from .mailbox import Mailbox
 from .people import User
 
@@ -30,14 +30,21 @@ class Messages(models.QuerySet["Message"]):
 class Message(models.Model):
     """One copy on the server, collected once.
 
-    Its identity is where it stood: (mailbox, folder, generation, remote id), the UIDVALIDITY and UID of
-    IMAP. Never the Message-ID: some mail has none, and equal ids with different content exist.
+    Its identity is where it stood: (mailbox, folder, generation, remote id, occurrence), the UIDVALIDITY and
+    UID of IMAP, the UIDL of POP3 and the how-manieth message that bore it. Never the Message-ID: some mail has
+    none, and equal ids with different content exist.
+
+    A *stub* is a message of which at most the header is here: `raw` is what was collected of it, `size` what
+    the server announced. Its copy on the server is never disposed of before a person discards the stub.
+    `gone_at` is when the server was seen without this copy, though we had not disposed of it.
     """
 
     mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="collected")
     folder = models.CharField(max_length=250, default="INBOX")
     generation = models.CharField(max_length=40, blank=True)
     remote_id = models.CharField(max_length=250)
+    occurrence = models.PositiveIntegerField(default=1)
+    is_stub = models.BooleanField(default=False)
 
     state = models.CharField(max_length=12, choices=MessageState.choices, default=MessageState.RECEIVED)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -61,6 +68,11 @@ class Message(models.Model):
 
     disposed_at = models.DateTimeField(null=True, blank=True)
     disposal = models.CharField(max_length=10, blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True)
+
+    discarded_at = models.DateTimeField(null=True, blank=True)
+    discarded_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    discard_reason = models.TextField(blank=True)
 
     size = models.PositiveBigIntegerField()
     raw_sha256 = models.CharField(max_length=64)
@@ -74,9 +86,16 @@ class Message(models.Model):
         ordering = ("-received_at", "-pk")
         constraints = [
             models.UniqueConstraint(
-                fields=["mailbox", "folder", "generation", "remote_id"], name="message_once_per_copy"
+                fields=["mailbox", "folder", "generation", "remote_id", "occurrence"],
+                name="message_once_per_copy",
             ),
             one_of("state", MessageState, "message"),
+            FieldRule(
+                field="state",
+                name="message_stub_is_not_delivered",
+                condition=Q(is_stub=False) | ~Q(state=MessageState.DELIVERED),
+                message="A message of which only the header is here cannot be delivered.",
+            ),
         ]
         indexes = [
             models.Index(fields=["-received_at", "-id"], name="message_newest"),
@@ -93,6 +112,56 @@ class Message(models.Model):
     def reason_label(self) -> str:
         """Why it is in quarantine, in the words of the page."""
         return REASON_LABELS[Reason(self.reason)] if self.reason else ""
+
+
+class FolderGeneration(models.Model):
+    """The ledger of one generation (UIDVALIDITY) of a folder: what was seen there.
+
+    `seen` counts each copy once, when it is stored or skipped; `moved_on` those of them that were found again
+    in a later generation, and belong to that one now. So at any time
+
+        seen  =  messages + stubs + skipped + moved on
+    """
+
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="generations")
+    folder = models.CharField(max_length=250)
+    generation = models.CharField(max_length=40, blank=True)
+    opened_at = models.DateTimeField(default=timezone.now)
+    seen = models.PositiveBigIntegerField(default=0)
+    moved_on = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-opened_at", "-pk")
+        constraints = [
+            models.UniqueConstraint(fields=["mailbox", "folder", "generation"], name="generation_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.folder} {self.generation}".strip()
+
+
+class SkippedMessage(models.Model):
+    """A copy that the server listed and that was not collected, and why."""
+
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="skipped")
+    folder = models.CharField(max_length=250)
+    generation = models.CharField(max_length=40, blank=True)
+    remote_id = models.CharField(max_length=250)
+    why = models.CharField(max_length=10, choices=SkipReason.choices)
+    received_at = models.DateTimeField(null=True, blank=True)
+    size = models.PositiveBigIntegerField(default=0)
+    noted_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["mailbox", "folder", "generation", "remote_id"], name="skipped_once_per_copy"
+            ),
+            one_of("why", SkipReason, "skipped"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.remote_id}: {self.get_why_display()}"
 
 
 class Deliveries(models.QuerySet["Delivery"]):
@@ -112,6 +181,7 @@ class Attachment(models.Model):
     content_type = models.CharField(max_length=255)
     content_id = models.TextField(blank=True)
     size = models.PositiveBigIntegerField()
+    is_blocked = models.BooleanField(default=False)
     data = models.BinaryField()
 
     class Meta:

@@ -600,3 +600,25 @@ CROSS_ROW_RULES = (
     _credentials_typed_again,
     _server_mailbox_is_free,
 )
+
+
+class AdditionalAddress(models.Model):
+    """A further address by which a user or queue is known to routing; stored in lower case."""
+
+    mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="additional_addresses")
+    address = models.EmailField(unique=True)
+
+    class Meta:
+        ordering = ("address",)
+        verbose_name_plural = "additional addresses"
+        constraints = [
+            FieldRule(
+                field="address",
+                name="additional_address_in_lower_case",
+                condition=Q(address=Lower("address")),
+                message="Addresses are compared in lower case, and stored like that.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.address

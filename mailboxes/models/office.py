@@ -21,6 +21,11 @@ from .mailbox import Mailbox
 from .people import User
 from .signin import token_hash
 
+BLOCKED_EXTENSIONS = (
+    "ade adp app asp bas bat chm cmd com cpl crt csh exe fxp hlp hta inf ins isp js jse ksh lnk mda mdb mde mdt "
+    "mdw mdz msc msi msp mst ops pcd pif prf prg reg scf scr sct shb shs url vb vbe vbs wsc wsf wsh xsl"
+)
+
 # Methods for appointments, contacts, and tasks that no transport can carry out yet.
 NO_TRANSPORT: dict[str, str] = {
     ActMethod.SERVER_SIDE: "Not available in this version: there is no transport for calendars yet."
@@ -51,6 +56,15 @@ class EmailConfigurationSettings(models.Model):
     require_approval_for_users = models.BooleanField("Process emails only for approved users", default=True)
     require_approval_for_queues = models.BooleanField("Process emails only for approved queues", default=True)
     route_by_to_and_cc = models.BooleanField("Route by To and Cc when nothing else matches", default=True)
+    use_plus_addresses = models.BooleanField("Recognise plus-addresses", default=True)
+    trusted_servers = models.TextField("Our own mail servers", blank=True)
+    max_message_size_mb = models.PositiveSmallIntegerField("Maximum message size (MB)", default=50)
+    blocked_attachment_extensions = models.TextField(
+        "Blocked attachment extensions", blank=True, default=BLOCKED_EXTENSIONS
+    )
+    quarantine_alert_at = models.PositiveIntegerField(
+        "Alert when so many messages wait in quarantine", default=25
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "email configuration settings"
@@ -60,6 +74,12 @@ class EmailConfigurationSettings(models.Model):
                 name="settings_one_record",
                 condition=Q(pk=1),
                 message="There is one record of Email Configuration Settings.",
+            ),
+            FieldRule(
+                field="max_message_size_mb",
+                name="settings_max_message_size_in_range",
+                condition=Q(max_message_size_mb__gte=1, max_message_size_mb__lte=200),
+                message="Choose a number of megabytes from 1 to 200.",
             ),
             one_of("default_incoming_method", IncomingMethod, "settings"),
             one_of("default_outgoing_method", OutgoingMethod, "settings"),
@@ -147,6 +167,7 @@ class RoutingHeader(models.Model):
 
     position = models.PositiveSmallIntegerField(unique=True)
     name = models.CharField(max_length=100)
+    is_trusted = models.BooleanField(default=True)
 
     class Meta:
         ordering = ("position",)

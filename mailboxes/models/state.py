@@ -71,6 +71,9 @@ class SyncState(models.Model):
 
     `fence` grows with each claim of the lease; every write of a pass is conditional on it. The cursor
     (`cursor_folder`, `cursor_generation`, `cursor_position`) says: everything up to here is stored.
+
+    `fetch_window` is how many messages are asked for at once after an answer broke off (0: as usual); `suspect`
+    is the one message that was asked for alone, `suspect_attempts` how often.
     """
 
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="states")
@@ -96,6 +99,10 @@ class SyncState(models.Model):
     cursor_folder = models.CharField(max_length=250, blank=True)
     cursor_generation = models.CharField(max_length=40, blank=True)
     cursor_position = models.CharField(max_length=250, blank=True)
+
+    fetch_window = models.PositiveSmallIntegerField(default=0)
+    suspect = models.CharField(max_length=250, blank=True)
+    suspect_attempts = models.PositiveSmallIntegerField(default=0)
 
     objects = SyncStates.as_manager()
 
