@@ -60,6 +60,8 @@ class Reason(StrEnum):
     ADDRESS_PENDING = "address_pending"
     ADDRESS_REJECTED = "address_rejected"
     UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    NOT_HANDED_OVER = "not_handed_over"
 
 
 RULE_LABELS = {
@@ -77,6 +79,8 @@ REASON_LABELS = {
     Reason.ADDRESS_PENDING: "The address waits for approval",
     Reason.ADDRESS_REJECTED: "The address was rejected",
     Reason.UNREADABLE: "The message could not be read",
+    Reason.TOO_LARGE: "Larger than the maximum message size",
+    Reason.NOT_HANDED_OVER: "The server does not hand it over",
 }
 
 REFUSALS = {
@@ -86,6 +90,8 @@ REFUSALS = {
     Reason.ADDRESS_PENDING: "the address waits for approval",
     Reason.ADDRESS_REJECTED: "the address was rejected",
     Reason.UNREADABLE: "the message could not be read",
+    Reason.TOO_LARGE: "it is larger than the maximum message size",
+    Reason.NOT_HANDED_OVER: "the server does not hand it over",
 }
 """The reasons within a sentence."""
 

@@ -256,6 +256,9 @@ class Imap(IncomingTransport):
 
     # --- collecting ---
 
+    def identities(self, after: str | None, limit: int) -> list[str]:
+        return [str(uid) for uid in self._uids_after(int(after or 0), limit)]
+
     def listed(self, after: str | None, limit: int) -> list[Listed]:
         uids = self._uids_after(int(after or 0), limit)
         described: dict[int, dict[bytes, Any]] = {}

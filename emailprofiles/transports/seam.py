@@ -83,6 +83,13 @@ class IncomingTransport(Transport):
         """
 
     @abstractmethod
+    def identities(self, after: str | None, limit: int) -> list[str]:
+        """The remote ids that `listed` would name, without a word about the messages themselves.
+
+        For folders in which some message breaks whatever is asked about it.
+        """
+
+    @abstractmethod
     def listed(self, after: str | None, limit: int) -> list[Listed]:
         """At most `limit` messages that came after the remote id `after` (None: all), oldest first.
 

@@ -23,7 +23,7 @@ from .choices import (
     TestStatus,
     Word,
 )
-from .mail import Attachment, Delivery, FolderGeneration, Message, SkippedMessage
+from .mail import Attachment, Delivery, FolderGeneration, Message, Reconciliation, SkippedMessage
 from .mailbox import AdditionalAddress, Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
 from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
@@ -57,6 +57,7 @@ __all__ = [
     "MessageState",
     "OutgoingMethod",
     "Queue",
+    "Reconciliation",
     "Regarding",
     "ResetRequest",
     "RoutingHeader",

@@ -75,6 +75,7 @@ class Message(models.Model):
     discard_reason = models.TextField(blank=True)
 
     size = models.PositiveBigIntegerField()
+    announced_size = models.PositiveBigIntegerField(default=0)
     raw_sha256 = models.CharField(max_length=64)
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)
@@ -140,6 +141,30 @@ class FolderGeneration(models.Model):
         return f"{self.folder} {self.generation}".strip()
 
 
+class Reconciliation(models.Model):
+    """One comparison of a folder on the server with what we know of it: the latest of a mailbox.
+
+    `on_server` is the number of copies the server holds, which is the sum of `stored`, `stubs`, `skipped`,
+    `waiting` (to be collected by the next pass) and `missing` (passed over without a trace: a difference).
+    `vanished` are copies of ours that were not disposed of by us and are gone, newly found this time.
+    """
+
+    mailbox = models.OneToOneField(Mailbox, models.CASCADE, related_name="reconciliation")
+    folder = models.CharField(max_length=250)
+    generation = models.CharField(max_length=40, blank=True)
+    done_at = models.DateTimeField(default=timezone.now)
+    on_server = models.PositiveBigIntegerField(default=0)
+    stored = models.PositiveBigIntegerField(default=0)
+    stubs = models.PositiveBigIntegerField(default=0)
+    skipped = models.PositiveBigIntegerField(default=0)
+    waiting = models.PositiveBigIntegerField(default=0)
+    missing = models.PositiveBigIntegerField(default=0)
+    vanished = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.mailbox} at {self.done_at:%Y-%m-%d %H:%M}"
+
+
 class SkippedMessage(models.Model):
     """A copy that the server listed and that was not collected, and why."""
 
@@ -151,6 +176,7 @@ class SkippedMessage(models.Model):
     received_at = models.DateTimeField(null=True, blank=True)
     size = models.PositiveBigIntegerField(default=0)
     noted_at = models.DateTimeField(default=timezone.now)
+    gone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

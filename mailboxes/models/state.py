@@ -103,6 +103,7 @@ class SyncState(models.Model):
     fetch_window = models.PositiveSmallIntegerField(default=0)
     suspect = models.CharField(max_length=250, blank=True)
     suspect_attempts = models.PositiveSmallIntegerField(default=0)
+    reconcile_asked_at = models.DateTimeField(null=True, blank=True)
 
     objects = SyncStates.as_manager()
 
