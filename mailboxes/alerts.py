@@ -61,7 +61,7 @@ def server_in_trouble(profile: EmailServerProfile, error: MailError) -> None:
     _raise(server_cause(profile.pk), sentences, profile=profile, owner=profile.owner)
 
 
-def settings_ignored(mailbox: Mailbox, why: str, what_you_can_do: str) -> None:
+def settings_ignored(mailbox: Mailbox, cause: str, why: str, what_you_can_do: str) -> None:
     """Something is done, but not as the record asks; mail is not affected."""
     sentences = Sentences(
         title=f"{mailbox.name}: copies stay on the server",
@@ -69,9 +69,40 @@ def settings_ignored(mailbox: Mailbox, why: str, what_you_can_do: str) -> None:
         what_we_do="Mail is collected and delivered as always; only the server's copies are left as they are.",
         what_you_can_do=what_you_can_do,
     )
-    _raise(
-        f"disposal:{mailbox.pk}", sentences, mailbox=mailbox, owner=mailbox.owner, level=AlertLevel.WARNING
+    _warn(cause, mailbox, sentences)
+
+
+def folder_renumbered(mailbox: Mailbox, cause: str, times: int) -> None:
+    """The server gives the folder new numbers again and again, so none of them can be relied upon."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: the server numbers its messages anew again and again",
+        why=f"The folder got new numbers (UIDVALIDITY) {times} times within a day. A number that changes could name "
+        "somebody else's message.",
+        what_we_do="Mail is collected and delivered as always, each message once. Nothing is deleted on the server "
+        "until its numbers have lasted for a day.",
+        what_you_can_do="Ask whoever runs the mail server: a restored backup does this once, a broken index or two "
+        "servers behind one name do it all the time.",
     )
+    _warn(cause, mailbox, sentences)
+
+
+def ledger_differs(mailbox: Mailbox, cause: str, missing: int, difference: int) -> None:
+    """Messages that are on the server, or were, and of which we know nothing."""
+    count = missing or difference
+    sentences = Sentences(
+        title=f"{mailbox.name}: {count} message{'s are' if count != 1 else ' is'} not accounted for",
+        why=f"The server holds {missing} that an earlier cycle passed over."
+        if missing
+        else f"The ledger says that {difference} more or fewer were seen than are stored or skipped with a reason.",
+        what_we_do="What is still on the server is collected in the next cycle; then everything is counted again.",
+        what_you_can_do="Open the ledger of this mailbox. If the difference stays, compare the folder in a mail "
+        "program with the messages here.",
+    )
+    _warn(cause, mailbox, sentences)
+
+
+def _warn(cause: str, mailbox: Mailbox, sentences: Sentences) -> None:
+    _raise(cause, sentences, mailbox=mailbox, owner=mailbox.owner, level=AlertLevel.WARNING)
 
 
 def messages_unavailable(mailbox: Mailbox, cause: str, count: int) -> None:
@@ -83,7 +114,7 @@ def messages_unavailable(mailbox: Mailbox, cause: str, count: int) -> None:
         what_you_can_do="Open the folder in a mail program and look for a message that does not open, or ask whoever "
         "runs the server to look into its log.",
     )
-    _raise(cause, sentences, mailbox=mailbox, owner=mailbox.owner, level=AlertLevel.WARNING)
+    _warn(cause, mailbox, sentences)
 
 
 def _raise(cause: str, sentences: Sentences, **about: object) -> None:

@@ -111,7 +111,7 @@ class _Contents:
 
     def consider(self, listed: list[Listed]) -> None:
         """Which of these the next pass would collect; they stand behind its cursor."""
-        new = ingest.not_kept(self.mailbox, self.folder, listed)
+        new = ingest.not_kept(ingest.Place(self.mailbox, self.folder), listed)
         wanted = plan.wanted(new, self.wanted_from)
         self.new += len(new)
         self.wanted += len(wanted)

@@ -111,6 +111,11 @@ class EmailConfigurationSettings(models.Model):
         cls.load()
         return cls.objects.select_for_update().get(pk=1)
 
+    @property
+    def max_message_octets(self) -> int:
+        """The size above which only the header of a message is collected."""
+        return self.max_message_size_mb * 1_000_000
+
     def requires_approval(self, kind: str) -> bool:
         """Whether an address of this kind must be approved before anything runs for it."""
         return (kind == Kind.USER and self.require_approval_for_users) or (

@@ -73,7 +73,8 @@ class SyncState(models.Model):
     (`cursor_folder`, `cursor_generation`, `cursor_position`) says: everything up to here is stored.
 
     `fetch_window` is how many messages are asked for at once after an answer broke off (0: as usual); `suspect`
-    is the one message that was asked for alone, `suspect_attempts` how often.
+    is the one message that was asked for alone, `suspect_attempts` how often. `renumbered` counts how often the
+    folder's generation changed within a day from `renumbered_since`.
     """
 
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="states")
@@ -103,6 +104,8 @@ class SyncState(models.Model):
     fetch_window = models.PositiveSmallIntegerField(default=0)
     suspect = models.CharField(max_length=250, blank=True)
     suspect_attempts = models.PositiveSmallIntegerField(default=0)
+    renumbered = models.PositiveIntegerField(default=0)
+    renumbered_since = models.DateTimeField(null=True, blank=True)
     reconcile_asked_at = models.DateTimeField(null=True, blank=True)
 
     objects = SyncStates.as_manager()
@@ -133,7 +136,10 @@ class SyncState(models.Model):
         return f"{self.mailbox} {self.direction}"
 
     def position_in(self, folder: Folder) -> str | None:
-        """Up to where an open folder is stored; a new generation (UIDVALIDITY) starts from the beginning."""
+        """Up to where an open folder is stored; a new generation (UIDVALIDITY) starts from the beginning, and so
+        does each pass over a folder without a lasting order."""
+        if not folder.lasting_order:
+            return None
         same = (self.cursor_folder, self.cursor_generation) == (folder.name, folder.generation)
         return self.cursor_position or None if same else None
 

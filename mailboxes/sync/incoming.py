@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
-from emailprofiles.errors import CapabilityMissing, FolderReadOnly, MailError
+from emailprofiles.errors import MailError, Scope
 from emailprofiles.transports import IncomingTransport
-from emailprofiles.wire import Disposal, Fetched, Folder, Listed
+from emailprofiles.wire import Fetched, Folder, Listed
 
-from .. import alerts, connections
-from ..models import ConfigurationTest, Mailbox, Message, MessageState, SyncState
-from . import ingest, plan
+from .. import connections
+from ..models import ConfigurationTest, Mailbox, Message, SkipReason, SyncState
+from . import ingest, ledger, plan, stubs
+from .disposal import Disposing
+from .ingest import Haul, Place
 from .leases import Lease
 from .parser import Parser, Poison
 from .resume import charge, finish, resume
 
-DISPOSAL_BATCH = 500
 LISTED_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
@@ -54,45 +55,46 @@ def synchronize(lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> T
         server.connect()
         folder = server.open()
         try:
-            run.settle(server, folder)
-            run.collect(server, folder)
-            finish(lease, run.mailbox, parser, run.must_yield)
-            run.settle(server, folder)
+            run.through(server, folder)
         except MailError as error:
+            run.look_closer(error)
             raise BrokenOff(error) from error
     return run.tally
 
 
 @dataclass(slots=True)
 class _Reading:
-    """How far this pass has read in an open folder.
-
-    `position` goes on with every batch; the cursor that is stored stays before the first message that the
-    server lists and does not hand over, so that the next pass asks for it again.
-    """
+    """An open folder, and how far this pass has read in it."""
 
     server: IncomingTransport
-    folder: Folder
+    place: Place
     position: str | None
-    held_at: str | None = None
-    unavailable: list[str] = field(default_factory=list)
+    start: str | None = None
+    ids: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
 
-    def move_on(self, batch: list[Listed], wanted: set[str], fetched: list[Fetched]) -> str:
-        """Pass over a batch; returns the cursor to store with it."""
-        missing = wanted - {message.remote_id for message in fetched}
-        if missing:
-            there = {message.remote_id for message in self.server.listed(self.position, len(batch))}
-            self._note(batch, missing & there)
-        self.position = batch[-1].remote_id
-        return self.position if self.held_at is None else self.held_at
+    def listed(self, limit: int) -> list[Listed]:
+        """What the server lists behind the position."""
+        listed = self.server.listed(self.position, limit)
+        self._saw([message.remote_id for message in listed])
+        return listed
 
-    def _note(self, batch: list[Listed], unavailable: set[str]) -> None:
-        before = self.position or ""
-        for message in batch:
-            if message.remote_id in unavailable:
-                self.unavailable.append(message.remote_id)
-                self.held_at = before if self.held_at is None else self.held_at
-            before = message.remote_id
+    def identities(self, limit: int) -> list[str]:
+        """The same, by identity alone."""
+        ids = self.server.identities(self.position, limit)
+        self._saw(ids)
+        return ids
+
+    def _saw(self, ids: list[str]) -> None:
+        self.start, self.ids = self.position, ids
+        if not self.place.folder.lasting_order:
+            self.seen.update(ids)
+
+    def still_there(self, messages: Sequence[Listed]) -> set[str]:
+        """Which of the messages listed last the server lists even now."""
+        if not messages:
+            return set()
+        return set(self.server.identities(self.start, max(len(self.ids), 1)))
 
 
 class Pass:
@@ -102,55 +104,153 @@ class Pass:
         self.lease, self.parser, self.stopping = lease, parser, stopping
         rows = Mailbox.objects.select_related("server_profile", "user", "queue", "owner")
         self.mailbox = rows.get(pk=lease.mailbox_id)
+        assert self.mailbox.server_profile is not None
         self.profile = self.mailbox.server_profile
         self.sorter = ingest.Sorter(self.mailbox)
         self.tally = Tally()
+        self.started_at = timezone.now()
 
     def must_yield(self) -> bool:
         """The engine stops, or somebody waits for a test of this mailbox."""
         waiting = ConfigurationTest.objects.filter(mailbox=self.mailbox, finished_at=None)
         return self.stopping() or waiting.exists()
 
-    def collect(self, server: IncomingTransport, folder: Folder) -> None:
-        """The loop over batches, up to *messages per cycle*."""
-        assert self.profile is not None
+    def through(self, server: IncomingTransport, folder: Folder) -> None:
+        """The line in an open folder: settle what is left over, collect, settle again, and check the ledger."""
+        place = Place(self.mailbox, folder)
         state = SyncState.objects.get(pk=self.lease.state_id)
-        reading = _Reading(server, folder, state.position_in(folder))
-        while self.tally.wanted < self.profile.messages_per_cycle:
-            listed = server.listed(reading.position, min(self.profile.messages_per_cycle, LISTED_AT_ONCE))
-            if not listed:
-                self._tell_of_unavailable(reading)
-                return
-            for batch in plan.batches(listed):
-                if self.must_yield():
-                    self.tally.more = True
-                    return
-                self._batch(reading, batch)
-        self.tally.more = True
+        disposing = Disposing(server, place, may_delete=ledger.enter(self.lease, state, place))
+        disposing.settle()
+        reading = _Reading(server, place, state.position_in(folder))
+        self.collect(reading, disposing, one_by_one=state.fetch_window > 0)
+        if not self.tally.more:
+            self._complete(server, place, daily=ledger.is_due(state))
+        finish(self.lease, self.mailbox, self.parser, self.must_yield)
+        disposing.settle()
+        if not self.tally.more:
+            self._all_seen(reading, state)
+
+    def look_closer(self, error: MailError) -> None:
+        """An answer broke off: the next pass asks for one message at a time, and finds the one that does it."""
+        if error.scope in (Scope.NETWORK, Scope.PROFILE):
+            self.lease.write(fetch_window=1)
+
+    def _all_seen(self, reading: _Reading, state: SyncState) -> None:
+        """The folder was read to its end, and nothing broke."""
+        if state.fetch_window:
+            self.lease.write(fetch_window=0, suspect="", suspect_attempts=0)
+        stubs.tell_of_unavailable(self.mailbox)
+        ledger.note_gone(reading.place, reading.seen)
+        if ledger.is_due(state):
+            ledger.reconcile(self.lease, reading.server, reading.place)
+
+    # --- the list ---
+
+    def collect(self, reading: _Reading, disposing: Disposing, *, one_by_one: bool) -> None:
+        """The loop over what the server lists, up to *messages per cycle*."""
+        go_on = self._one_by_one if one_by_one else self._in_batches
+        while not self.tally.more and go_on(reading, disposing):
+            self.tally.more = self.tally.wanted >= self.profile.messages_per_cycle
+
+    def _in_batches(self, reading: _Reading, disposing: Disposing) -> bool:
+        """The next part of the list; False when there is no more."""
+        listed = reading.listed(min(self.profile.messages_per_cycle, LISTED_AT_ONCE))
+        for batch in plan.batches(ingest.not_kept(reading.place, listed)):
+            if self._yields():
+                return True
+            self._batch(reading, batch)
+            disposing.settle()
+        if listed:
+            self._move_on(reading, listed[-1].remote_id)
+        return bool(listed)
+
+    def _one_by_one(self, reading: _Reading, disposing: Disposing) -> bool:
+        """The same after an answer broke off."""
+        ids = reading.identities(LISTED_AT_ONCE)
+        for remote_id in ids:
+            if self._yields():
+                return True
+            if not ingest.is_kept(reading.place, remote_id):
+                self._alone(reading, remote_id)
+                disposing.settle()
+            reading.position = remote_id
+        return bool(ids)
+
+    def _yields(self) -> bool:
+        """Whether the rest of the list stays for the next pass."""
+        full = self.tally.wanted >= self.profile.messages_per_cycle
+        self.tally.more = full or self.must_yield()
+        return self.tally.more
+
+    def _move_on(self, reading: _Reading, position: str) -> None:
+        """Everything up to here is dealt with, be it by an earlier pass."""
+        if reading.position != position and reading.place.folder.lasting_order:
+            ingest.move_on(self.lease, reading.place, position)
+        reading.position = position
+
+    def _alone(self, reading: _Reading, remote_id: str) -> None:
+        """Ask for one message; the attempt is counted first, so that one which breaks every answer is passed by."""
+        if stubs.is_given_up(self.lease, remote_id):
+            self._keep(reading, Haul(stubs=[stubs.breaks_off(Listed(remote_id, 0, None))]), remote_id)
+            return
+        listed = self._listed_alone(reading, remote_id)
+        if listed:
+            self._batch(reading, listed)
+
+    def _listed_alone(self, reading: _Reading, remote_id: str) -> list[Listed]:
+        listed = reading.server.listed(reading.position, 1)
+        return [message for message in listed if message.remote_id == remote_id]
+
+    # --- one batch ---
 
     def _batch(self, reading: _Reading, batch: list[Listed]) -> None:
-        wanted = self._wanted(reading.folder, batch)
-        fetched = list(reading.server.fetch([message.remote_id for message in wanted])) if wanted else []
-        upto = reading.move_on(batch, {message.remote_id for message in wanted}, fetched)
-        kept = ingest.keep(self.lease, self.mailbox, reading.folder, fetched, upto)
-        self._deliver(kept)
-        self.tally.wanted += len(wanted)
-        self.tally.collected += len(kept)
-        self.settle(reading.server, reading.folder)
+        haul = self._haul(reading, batch)
+        skipped = sum(why is SkipReason.TOO_OLD for _, why in haul.skipped)
+        self.tally.wanted += len(batch) - skipped
+        self.tally.collected += self._keep(reading, haul, batch[-1].remote_id)
+        self._count_skipped(skipped)
 
-    def _wanted(self, folder: Folder, batch: list[Listed]) -> list[Listed]:
-        """Neither stored already nor older than *Process Email From*."""
-        assert self.profile is not None
+    def _keep(self, reading: _Reading, haul: Haul, upto: str) -> int:
+        """Put a batch down, then open it; returns how many messages are new and whole."""
+        lasting = reading.place.folder.lasting_order
+        whole, partial = ingest.keep(self.lease, reading.place, haul, upto if lasting else None)
+        reading.position = upto
+        self._deliver(whole)
+        stubs.describe(partial, self.parser)
+        return len(whole)
+
+    def _haul(self, reading: _Reading, batch: list[Listed]) -> Haul:
+        """Ask for a batch; each message of it is whole, a stub, or skipped."""
+        batch = self._dated(reading.server, batch)
         recent = plan.wanted(batch, self.profile.process_email_from)
-        self._count_skipped(len(batch) - len(recent))
-        return ingest.not_kept(self.mailbox, folder, recent)
+        small, large = plan.by_size(recent, self.sorter.settings.max_message_octets)
+        heads = stubs.headers_of(reading.server, large)
+        fetched = {one.remote_id: one for one in self._fetched(reading.server, small)}
+        missing = [m for m in recent if m.remote_id not in fetched and m.remote_id not in heads]
+        there = reading.still_there(missing)
+        old = set(batch) - set(recent)
+        return Haul(
+            whole=[(m, fetched[m.remote_id]) for m in small if m.remote_id in fetched],
+            stubs=[
+                *(stubs.too_large(m, heads[m.remote_id]) for m in large if m.remote_id in heads),
+                *(stubs.not_handed_over(m) for m in missing if m.remote_id in there),
+            ],
+            skipped=[
+                *((m, SkipReason.TOO_OLD) for m in batch if m in old),
+                *((m, SkipReason.VANISHED) for m in missing if m.remote_id not in there),
+            ],
+        )
 
-    def _tell_of_unavailable(self, reading: _Reading) -> None:
-        cause = f"unavailable:{self.mailbox.pk}"
-        if reading.unavailable:
-            alerts.messages_unavailable(self.mailbox, cause, len(reading.unavailable))
-        else:
-            alerts.resolve(cause, "The server handed everything over.")
+    def _dated(self, server: IncomingTransport, batch: list[Listed]) -> list[Listed]:
+        """Where the server tells no dates (POP3), they are read in the headers, if anybody asks for them."""
+        undated = [m.remote_id for m in batch if m.received_at is None]
+        if not undated or self.profile.process_email_from is None:
+            return batch
+        dates = {one.remote_id: one.received_at for one in server.fetch_headers(undated)}
+        return [replace(m, received_at=m.received_at or dates.get(m.remote_id)) for m in batch]
+
+    def _fetched(self, server: IncomingTransport, wanted: Sequence[Listed]) -> list[Fetched]:
+        return list(server.fetch([message.remote_id for message in wanted])) if wanted else []
 
     def _deliver(self, kept: list[Message]) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""
@@ -167,53 +267,14 @@ class Pass:
             log.warning("A batch of %s is delivered one by one: %s", self.mailbox.name, type(error).__name__)
             resume(self.lease, self.mailbox, self.parser, self.stopping)
 
+    def _complete(self, server: IncomingTransport, place: Place, *, daily: bool) -> None:
+        """Once a cycle, and behind all other mail: ask for the whole of what earlier cycles left as a stub."""
+        asking = stubs.Asking(server, place, self.sorter.settings.max_message_octets, self.started_at, daily)
+        for whole in asking.complete(self.must_yield):
+            self.tally.collected += 1
+            self._deliver([whole])
+
     def _count_skipped(self, skipped: int) -> None:
         if skipped:
             self.tally.skipped += skipped
             self.lease.write(skipped=F("skipped") + skipped)
-
-    def settle(self, server: IncomingTransport, folder: Folder) -> None:
-        """Dispose of the server's copy of what is delivered or discarded, by the mailbox's rule.
-
-        The reply to an earlier pass's disposal may have been lost: asking again is how we find out.
-        """
-        disposal = connections.disposal_of(self.mailbox)
-        cause = f"disposal:{self.mailbox.pk}"
-        try:
-            done = self._dispose(server, folder, disposal)
-        except (FolderReadOnly, CapabilityMissing) as error:
-            if disposal is Disposal.DELETE:
-                raise
-            alerts.settings_ignored(self.mailbox, f"{error}.", error.advice)
-        else:
-            if done:
-                alerts.resolve(cause, "The server's copies could be marked again.")
-
-    def _dispose(self, server: IncomingTransport, folder: Folder, disposal: Disposal) -> int:
-        done = 0
-        while ids := self._to_dispose(folder):
-            answer = server.dispose(ids, disposal)
-            finished = [*answer.done, *answer.vanished]
-            self._note_disposed(folder, finished, disposal)
-            done += len(finished)
-            if len(finished) < len(ids):
-                log.warning(
-                    "%s: %d copies were not confirmed, asked again later",
-                    self.mailbox.name,
-                    len(ids) - len(finished),
-                )
-                break
-        return done
-
-    def _to_dispose(self, folder: Folder) -> list[str]:
-        rows = self._here(folder).filter(
-            disposed_at=None, state__in=[MessageState.DELIVERED, MessageState.DISCARDED]
-        )
-        return list(rows.order_by("pk").values_list("remote_id", flat=True)[:DISPOSAL_BATCH])
-
-    def _note_disposed(self, folder: Folder, ids: Iterable[str], disposal: Disposal) -> None:
-        rows = self._here(folder).filter(remote_id__in=list(ids))
-        rows.update(disposed_at=timezone.now(), disposal=disposal.value)
-
-    def _here(self, folder: Folder) -> QuerySet[Message]:
-        return ingest.kept_from(self.mailbox, folder)

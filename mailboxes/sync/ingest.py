@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from emailprofiles.wire import Fetched, Folder, Listed
+from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
 from .. import routing
 from ..directory import AddressDirectory
@@ -20,84 +21,258 @@ from ..models import (
     Attachment,
     Delivery,
     EmailConfigurationSettings,
+    FolderGeneration,
     Mailbox,
     Message,
     MessageState,
     RoutingHeader,
+    SkippedMessage,
+    SkipReason,
 )
 from ..parsing import Parsed
 from ..routing import Reason, Route, Source, Target
 from .leases import Lease
 
+ATTEMPTS = 3
+"""How often a single message is tried before it waits for a person."""
 
-def keep(
-    lease: Lease, mailbox: Mailbox, folder: Folder, fetched: Sequence[Fetched], upto: str
-) -> list[Message]:
-    """Transaction 1: raw bytes, identity and the cursor; returns the rows that await reading, in order.
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """A message that is not collected whole: `header` is what there is of it, `reason` why."""
+
+    listed: Listed
+    header: bytes
+    reason: Reason
+    explanation: str
+    attempts: int = 0
+
+    @property
+    def state(self) -> MessageState:
+        """What the server may still hand over is asked for again; the rest waits for a person."""
+        again = self.reason is Reason.NOT_HANDED_OVER and self.attempts < ATTEMPTS
+        return MessageState.RECEIVED if again else MessageState.QUARANTINED
+
+
+@dataclass(frozen=True, slots=True)
+class Haul:
+    """What becomes of one batch of a folder's messages: each is whole, a stub, or skipped."""
+
+    whole: Sequence[tuple[Listed, Fetched]] = ()
+    stubs: Sequence[Stub] = ()
+    skipped: Sequence[tuple[Listed, SkipReason]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The open folder of a mailbox as the rows name it."""
+
+    mailbox: Mailbox
+    folder: Folder
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {"mailbox": self.mailbox, "folder": self.folder.name, "generation": self.folder.generation}
+
+    def messages(self) -> QuerySet[Message]:
+        """Messages by identities that mean something now: never an id of an older generation."""
+        return Message.objects.filter(**self.columns).order_by()
+
+    def skipped(self) -> QuerySet[SkippedMessage]:
+        return SkippedMessage.objects.filter(**self.columns)
+
+    def ledger(self) -> FolderGeneration:
+        """The ledger of this generation, opened when there is none."""
+        return FolderGeneration.objects.get_or_create(**self.columns)[0]
+
+
+def keep(lease: Lease, place: Place, haul: Haul, upto: str | None) -> tuple[list[Message], list[Message]]:
+    """Transaction 1: raw bytes, identity, ledger and cursor; returns the new rows, whole ones and stubs, in order.
 
     A repeat is a no-op: a copy we hold already is not stored again. After a change of the folder's
-    generation (UIDVALIDITY) a copy we know by its bytes is bound to its new place. Raises LeaseLost.
+    generation (UIDVALIDITY) a copy we know by its bytes is bound to its new place. `upto` is None for a folder
+    without a lasting order: there is no cursor in it. Raises LeaseLost.
     """
-    rows = [_row(mailbox, folder, one) for one in fetched]
+    rows = [*(_row(place, *one) for one in haul.whole), *(_stub_row(place, stub) for stub in haul.stubs)]
     with transaction.atomic():
-        lease.write(cursor_folder=folder.name, cursor_generation=folder.generation, cursor_position=upto)
-        rows = _without_known(mailbox, folder, rows)
-        Message.objects.bulk_create(rows)
-    return rows
+        move_on(lease, place, upto)
+        new, bound = _without_known(place, rows)
+        Message.objects.bulk_create(new)
+        skipped = _skip(place, haul.skipped) - _unskip(place, [*new, *bound])
+        seen = len(new) + len(bound) + skipped
+        if seen:
+            FolderGeneration.objects.filter(pk=place.ledger().pk).update(seen=F("seen") + seen)
+    return [row for row in new if not row.is_stub], [row for row in new if row.is_stub]
 
 
-def kept_from(mailbox: Mailbox, folder: Folder) -> QuerySet[Message]:
-    """Messages by identities that mean something now: never an id of an older generation."""
-    return Message.objects.filter(
-        mailbox=mailbox, folder=folder.name, generation=folder.generation
-    ).order_by()
+def move_on(lease: Lease, place: Place, upto: str | None) -> None:
+    """Everything up to here is dealt with. Raises LeaseLost."""
+    folder = place.folder
+    lease.write(cursor_folder=folder.name, cursor_generation=folder.generation, cursor_position=upto or "")
 
 
-def not_kept(mailbox: Mailbox, folder: Folder, listed: Sequence[Listed]) -> list[Listed]:
-    """Those of a folder's messages that we do not hold already."""
+def not_kept(place: Place, listed: Sequence[Listed]) -> list[Listed]:
+    """Those of a folder's messages that we neither hold nor passed over."""
     ids = [message.remote_id for message in listed]
-    rows = kept_from(mailbox, folder).filter(remote_id__in=ids)
-    stored = set(rows.values_list("remote_id", flat=True))
-    return [message for message in listed if message.remote_id not in stored]
+    rows = live(place).filter(remote_id__in=ids).order_by("occurrence").only(*_IDENTITY)
+    known = {row.remote_id: row for row in rows}
+    skipped = set(place.skipped().filter(remote_id__in=ids, gone_at=None).values_list("remote_id", flat=True))
+    return [
+        message
+        for message in listed
+        if message.remote_id not in skipped and not _is_known(known.get(message.remote_id), message)
+    ]
 
 
-def _row(mailbox: Mailbox, folder: Folder, one: Fetched) -> Message:
+def is_kept(place: Place, remote_id: str) -> bool:
+    """The same for one message of which nothing but its id is known."""
+    skipped = place.skipped().filter(remote_id=remote_id, gone_at=None)
+    return live(place).filter(remote_id=remote_id).exists() or skipped.exists()
+
+
+_IDENTITY = ("remote_id", "announced_size")
+
+
+def live(place: Place) -> QuerySet[Message]:
+    """Rows that stand for what the server holds now. Where an id may come to mean another message (POP3), a
+    copy that we deleted, or that was seen to be gone, is not what is listed under its id."""
+    if place.folder.lasting_order:
+        return place.messages()
+    return place.messages().filter(gone_at=None).exclude(disposal=Disposal.DELETE.value)
+
+
+def _is_known(row: Message | None, listed: Listed) -> bool:
+    """An id that is announced with another size than before means another message."""
+    if row is None:
+        return False
+    return not (row.announced_size and listed.size) or row.announced_size == listed.size
+
+
+def _row(place: Place, listed: Listed, one: Fetched) -> Message:
     return Message(
-        mailbox=mailbox,
-        folder=folder.name,
-        generation=folder.generation,
+        **place.columns,
         remote_id=one.remote_id,
-        received_at=one.received_at or timezone.now(),
+        received_at=one.received_at or listed.received_at or timezone.now(),
         size=one.size,
+        announced_size=listed.size,
         raw=one.raw,
         raw_sha256=hashlib.sha256(one.raw).hexdigest(),
     )
 
 
-def _without_known(mailbox: Mailbox, folder: Folder, rows: list[Message]) -> list[Message]:
-    here = Message.objects.filter(mailbox=mailbox, folder=folder.name).order_by("pk")
-    same_place = here.filter(generation=folder.generation, remote_id__in=[row.remote_id for row in rows])
-    known = set(same_place.values_list("remote_id", flat=True))
-    new = [row for row in rows if row.remote_id not in known]
-    return _without_moved(here.exclude(generation=folder.generation), new)
+def _stub_row(place: Place, stub: Stub) -> Message:
+    return Message(
+        **place.columns,
+        remote_id=stub.listed.remote_id,
+        received_at=stub.listed.received_at or timezone.now(),
+        size=stub.listed.size,
+        announced_size=stub.listed.size,
+        raw=stub.header,
+        raw_sha256=hashlib.sha256(stub.header).hexdigest(),
+        is_stub=True,
+        state=stub.state,
+        attempts=stub.attempts,
+        reason=stub.reason.value,
+        explanation=stub.explanation,
+    )
 
 
-def _without_moved(elsewhere: QuerySet[Message], rows: list[Message]) -> list[Message]:
+def _skip(place: Place, skipped: Sequence[tuple[Listed, SkipReason]]) -> int:
+    """Note what is not collected; returns how many of these are new."""
+    before = place.skipped().filter(remote_id__in=[listed.remote_id for listed, _ in skipped])
+    known = set(before.values_list("remote_id", flat=True))
+    too_old = [listed.remote_id for listed, why in skipped if why is SkipReason.TOO_OLD]
+    before.filter(remote_id__in=too_old).update(gone_at=None, why=SkipReason.TOO_OLD)
+    rows = [_skipped_row(place, *one) for one in skipped if one[0].remote_id not in known]
+    SkippedMessage.objects.bulk_create(rows)
+    return len(rows)
+
+
+def _skipped_row(place: Place, listed: Listed, why: SkipReason) -> SkippedMessage:
+    is_gone = why is SkipReason.VANISHED
+    return SkippedMessage(
+        **place.columns,
+        remote_id=listed.remote_id,
+        why=why.value,
+        received_at=listed.received_at,
+        size=listed.size,
+        gone_at=timezone.now() if is_gone else None,
+    )
+
+
+def _unskip(place: Place, rows: Sequence[Message]) -> int:
+    """What was thought to be skipped and is here after all; where ids are used again, both were."""
+    if not place.folder.lasting_order:
+        return 0
+    ids = [row.remote_id for row in rows]
+    return place.skipped().filter(remote_id__in=ids).delete()[0] if ids else 0
+
+
+def _without_known(place: Place, rows: list[Message]) -> tuple[list[Message], list[Message]]:
+    """(rows to store, rows that an older generation held and that are bound to their new place)."""
+    here = Message.objects.filter(mailbox=place.mailbox, folder=place.folder.name).order_by("pk")
+    new = _without_same_place(place, here.filter(generation=place.folder.generation), rows)
+    return _without_moved(here.exclude(generation=place.folder.generation), new)
+
+
+def _without_same_place(place: Place, here: QuerySet[Message], rows: list[Message]) -> list[Message]:
+    ids = [row.remote_id for row in rows]
+    known = (
+        here.filter(remote_id__in=ids)
+        .order_by("occurrence")
+        .only("pk", "remote_id", "occurrence", "raw_sha256")
+    )
+    latest = {row.remote_id: row for row in known}
+    if place.folder.lasting_order:
+        return [row for row in rows if row.remote_id not in latest]
+    return [row for row in rows if not _is_again(latest.get(row.remote_id), row)]
+
+
+def _is_again(known: Message | None, row: Message) -> bool:
+    """Whether a copy that we thought to be gone is there again; otherwise its id was given to another one."""
+    if known is None:
+        return False
+    if known.raw_sha256 == row.raw_sha256:
+        Message.objects.filter(pk=known.pk).update(
+            disposed_at=None, disposal="", gone_at=None, announced_size=row.announced_size
+        )
+        return True
+    Message.objects.filter(pk=known.pk, gone_at=None).update(gone_at=timezone.now())
+    row.occurrence = known.occurrence + 1
+    return False
+
+
+def _without_moved(elsewhere: QuerySet[Message], rows: list[Message]) -> tuple[list[Message], list[Message]]:
     """Bind copies of an older generation to their new place, one for one; what was disposed of is there again."""
-    old = elsewhere.filter(raw_sha256__in={row.raw_sha256 for row in rows}).values_list("raw_sha256", "pk")
-    copies: dict[str, list[int]] = defaultdict(list)
-    for digest, pk in old:
-        copies[digest].append(pk)
-    new = []
+    digests = {row.raw_sha256 for row in rows if row.raw}
+    copies: dict[tuple[str, bool], list[Message]] = defaultdict(list)
+    for old in elsewhere.filter(raw_sha256__in=digests).only("pk", "raw_sha256", "is_stub", *_PLACE):
+        copies[old.raw_sha256, old.is_stub].append(old)
+    new, bound = [], []
     for row in rows:
-        if not copies[row.raw_sha256]:
+        if not copies[row.raw_sha256, row.is_stub]:
             new.append(row)
             continue
-        place = {"generation": row.generation, "remote_id": row.remote_id}
-        Message.objects.filter(pk=copies[row.raw_sha256].pop(0)).update(
-            **place, disposed_at=None, disposal=""
-        )
-    return new
+        _bind(copies[row.raw_sha256, row.is_stub].pop(0), row)
+        bound.append(row)
+    return new, bound
+
+
+_PLACE = ("mailbox_id", "folder", "generation")
+
+
+def _bind(old: Message, row: Message) -> None:
+    FolderGeneration.objects.filter(**{name: getattr(old, name) for name in _PLACE}).update(
+        moved_on=F("moved_on") + 1
+    )
+    Message.objects.filter(pk=old.pk).update(
+        generation=row.generation,
+        remote_id=row.remote_id,
+        announced_size=row.announced_size,
+        disposed_at=None,
+        disposal="",
+        gone_at=None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +425,28 @@ def _attachments(one: Decided) -> Iterator[Attachment]:
             size=len(part.data),
             data=part.data,
         )
+
+
+def describe(message: Message, parsed: Parsed) -> None:
+    """Write what the header of a stub says, so that people recognise it."""
+    Message.objects.filter(pk=message.pk, is_stub=True).update(**content(parsed) | {"text": "", "html": ""})
+
+
+def made_whole(message: Message, one: Fetched) -> bool:
+    """The server handed a stub over: it awaits reading, as any other; False when it is none any more."""
+    stubs = Message.objects.filter(pk=message.pk, is_stub=True).exclude(state=MessageState.DISCARDED)
+    return bool(
+        stubs.update(
+            is_stub=False,
+            state=MessageState.RECEIVED,
+            attempts=0,
+            reason="",
+            explanation="",
+            raw=one.raw,
+            size=one.size,
+            raw_sha256=hashlib.sha256(one.raw).hexdigest(),
+        )
+    )
 
 
 def quarantine(message: Message, reason: Reason, explanation: str) -> None:

@@ -30,3 +30,12 @@ def wanted(batch: Iterable[Listed], process_from: datetime | None) -> list[Liste
     return [
         m for m in batch if process_from is None or m.received_at is None or m.received_at >= process_from
     ]
+
+
+def by_size(messages: Iterable[Listed], limit: int) -> tuple[list[Listed], list[Listed]]:
+    """(those of at most `limit` octets, larger ones), as the server announces them."""
+    small: list[Listed] = []
+    large: list[Listed] = []
+    for message in messages:
+        (small if message.size <= limit else large).append(message)
+    return small, large

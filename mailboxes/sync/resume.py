@@ -7,24 +7,25 @@ from collections.abc import Callable
 
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from ..directory import why_not_receiving
 from ..models import (
     Delivery,
+    Direction,
     EmailConfigurationSettings,
     IncomingMethod,
     Mailbox,
     Message,
     MessageState,
+    SyncState,
     User,
 )
 from ..routing import REFUSALS, Reason, Rule
 from . import ingest
+from .ingest import ATTEMPTS as ATTEMPTS
 from .leases import Lease
 from .parser import Parser, Poison
-
-ATTEMPTS = 3
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def resume(lease: Lease, mailbox: Mailbox, parser: Parser, stopping: Callable[[]
 def finish(lease: Lease, mailbox: Mailbox, parser: Parser, stopping: Callable[[], bool]) -> None:
     """At the end of a pass, when nobody waits behind it: bring what is still kept to a legal state."""
     for _ in range(ATTEMPTS):
-        if Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED).exists():
+        if _kept(mailbox).exists():
             resume(lease, mailbox, parser, stopping)
 
 
@@ -56,8 +57,12 @@ def charge(message: Message) -> None:
 
 def _waiting(mailbox: Mailbox) -> list[int]:
     """Received and not delivered yet, or in quarantine for a target that may receive by now."""
-    kept = Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED)
-    return [*kept.order_by("pk").values_list("pk", flat=True), *_let_through(mailbox)]
+    return [*_kept(mailbox).order_by("pk").values_list("pk", flat=True), *_let_through(mailbox)]
+
+
+def _kept(mailbox: Mailbox) -> QuerySet[Message]:
+    """Whole and not read yet; a stub is asked for at the server first."""
+    return Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED, is_stub=False)
 
 
 def _let_through(mailbox: Mailbox) -> list[int]:
@@ -109,6 +114,8 @@ def try_again(message: Message) -> Message:
     Raises ValidationError when it is not in quarantine (any more).
     """
     _must_be_quarantined(message)
+    if message.is_stub:
+        return _ask_again(message)
     sorter = ingest.Sorter(message.mailbox)
     Message.objects.filter(pk=message.pk).update(attempts=0)
     with Parser() as parser:
@@ -117,8 +124,25 @@ def try_again(message: Message) -> Message:
     return Message.objects.without_bodies().get(pk=message.pk)
 
 
+def _ask_again(stub: Message) -> Message:
+    """The server is asked for the whole message in the mailbox's next cycle, which comes at once."""
+    Message.objects.filter(pk=stub.pk, state=MessageState.QUARANTINED).update(
+        state=MessageState.RECEIVED,
+        attempts=0,
+        reason=Reason.NOT_HANDED_OVER.value,
+        explanation="The server is asked for the whole message in the next cycle of this mailbox.",
+    )
+    incoming = SyncState.objects.filter(mailbox=stub.mailbox_id, direction=Direction.INCOMING, failures=0)
+    incoming.update(next_run_at=None)
+    return Message.objects.without_bodies().get(pk=stub.pk)
+
+
 def deliver_to(message: Message, mailbox: Mailbox, by: User) -> None:
     """A person decides for whom a quarantined message is; raises ValidationError with a sentence."""
+    if message.is_stub:
+        raise ValidationError(
+            "Only the header of this message was collected. Have the server asked for all of it with Try again."
+        )
     if mailbox.is_forward_mailbox:
         raise ValidationError("A forward mailbox serves nobody's own mail: choose a user or a queue.")
     reason = why_not_receiving(mailbox, EmailConfigurationSettings.load())

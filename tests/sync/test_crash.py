@@ -42,7 +42,7 @@ PLACES = [
     ("before emailprofiles.transports.imap_session:Client.uid_expunge", 2),
     ("after emailprofiles.transports.imap_session:Client.uid_expunge", 1),
     ("after emailprofiles.transports.imap:Imap.dispose", 2),
-    ("after mailboxes.sync.incoming:Pass._note_disposed", 1),
+    ("after mailboxes.sync.disposal:Disposing._note", 1),
     ("before mailboxes.sync.leases:release", 1),
     ("after mailboxes.sync.leases:release", 1),
 ]

@@ -1,0 +1,106 @@
+"""What becomes of the server's copies once their fate is committed: deleted, marked as read, or put aside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from emailprofiles.errors import CapabilityMissing, FolderReadOnly
+from emailprofiles.transports import IncomingTransport
+from emailprofiles.wire import Disposal
+
+from .. import alerts, connections
+from ..models import Message, MessageState
+from . import ingest
+from .ingest import Place
+
+PORTION = 500
+
+PROCESSED = Q(state__in=[MessageState.DELIVERED, MessageState.DISCARDED])
+# For nobody, whatever an administrator changes about a mailbox; a stub is still wanted from where it is.
+UNDELIVERABLE = Q(state=MessageState.QUARANTINED, waiting_for=None, is_stub=False)
+
+log = logging.getLogger(__name__)
+
+
+class Disposing:
+    """Settles an open folder, as often as asked.
+
+    The reply to an earlier disposal may have been lost: asking again is how we find out. With `may_delete`
+    False nothing is deleted, since ids in this folder do not last.
+    """
+
+    def __init__(self, server: IncomingTransport, place: Place, *, may_delete: bool) -> None:
+        self.server, self.place, self.may_delete = server, place, may_delete
+        self.mailbox = place.mailbox
+        self.started_at = timezone.now()
+
+    def settle(self) -> None:
+        """Dispose of what is delivered or discarded, by the mailbox's rule, and of what nobody can receive."""
+        disposal = connections.disposal_of(self.mailbox)
+        if disposal is Disposal.MARK_READ:
+            self._tolerant(PROCESSED, disposal)
+        elif self.may_delete:
+            self._dispose(PROCESSED, disposal)
+        if self.may_delete and self.place.mailbox.server_profile.move_undelivered:  # type: ignore[union-attr]
+            self._tolerant(UNDELIVERABLE, Disposal.PUT_ASIDE)
+
+    def _tolerant(self, which: Q, disposal: Disposal) -> None:
+        """Where the server does not let us, mail is collected all the same, and the owner is told."""
+        cause = f"{disposal.value}:{self.mailbox.pk}"
+        try:
+            done = self._dispose(which, disposal)
+        except (FolderReadOnly, CapabilityMissing) as error:
+            alerts.settings_ignored(self.mailbox, cause, f"{error}.", error.advice)
+        else:
+            if done:
+                alerts.resolve(cause, "The server does it again.")
+
+    def _dispose(self, which: Q, disposal: Disposal) -> int:
+        done = 0
+        while rows := self._portion(which):
+            copies = {row.remote_id: row.pk for row in self._recognised(rows)}
+            answer = self.server.dispose(list(copies), disposal)
+            self.started_at = (
+                timezone.now()
+            )  # a transport may have signed in anew: ids that do not last are in doubt
+            finished = [copies[remote_id] for remote_id in (*answer.done, *answer.vanished)]
+            self._note(finished, disposal)
+            done += len(finished)
+            if len(finished) < len(copies):
+                self._warn(len(copies) - len(finished))
+                break
+        return done
+
+    def _portion(self, which: Q) -> list[Message]:
+        rows = self._undisposed().filter(which)
+        return list(rows.only("pk", "remote_id", "collected_at").order_by("pk")[:PORTION])
+
+    def _undisposed(self) -> QuerySet[Message]:
+        return ingest.live(self.place).filter(disposed_at=None)
+
+    def _recognised(self, rows: list[Message]) -> list[Message]:
+        """Where an id may have come to mean another message since an earlier pass (POP3), look before deleting."""
+        if self.place.folder.lasting_order:
+            return rows
+        earlier = [row for row in rows if row.collected_at < self.started_at]
+        heads = {one.remote_id: one.raw for one in self.server.fetch_headers([r.remote_id for r in earlier])}
+        changed = [row.pk for row in earlier if not _begins_with(row, heads.get(row.remote_id))]
+        Message.objects.filter(pk__in=changed).update(gone_at=timezone.now())
+        return [row for row in rows if row.pk not in changed]
+
+    def _note(self, rows: Iterable[int], disposal: Disposal) -> None:
+        Message.objects.filter(pk__in=list(rows)).update(disposed_at=timezone.now(), disposal=disposal.value)
+
+    def _warn(self, unconfirmed: int) -> None:
+        log.warning("%s: %d copies were not confirmed, asked again later", self.mailbox.name, unconfirmed)
+
+
+def _begins_with(row: Message, header: bytes | None) -> bool:
+    """Whether this is the message we hold; what is gone is for the transport to find out."""
+    if header is None:
+        return True
+    return bytes(Message.objects.values_list("raw", flat=True).get(pk=row.pk)).startswith(header)

@@ -1,0 +1,227 @@
+"""Whether everything that the server ever showed us is accounted for.
+
+Each generation of a folder has a ledger (`FolderGeneration`). Once a day, or when somebody asks, the folder is
+compared with what we know of it: *on the server = stored + stubs + skipped + waiting*. What is on the server and
+in none of these is collected after all, and told as an alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from emailprofiles.transports import IncomingTransport
+from emailprofiles.wire import Disposal
+
+from .. import alerts
+from ..models import (
+    FolderGeneration,
+    Mailbox,
+    Message,
+    MessageState,
+    Reconciliation,
+    SkippedMessage,
+    SyncState,
+)
+from . import ingest
+from .ingest import Place
+from .leases import Lease
+
+IDS_AT_ONCE = 1000
+DAY = timedelta(days=1)
+CHANGES_A_DAY = 3
+
+RENUMBERED = (
+    "The folder was numbered anew, and this message was asked for under its new number. It never was handed over "
+    "under the old one."
+)
+
+
+def enter(lease: Lease, state: SyncState, place: Place) -> bool:
+    """Open the ledger of a folder; returns whether its numbers last long enough to delete by them."""
+    place.ledger()
+    now = timezone.now()
+    folder = place.folder
+    since, changes = state.renumbered_since, state.renumbered
+    if since is None or now - since > DAY:
+        since, changes = now, 0
+    if state.cursor_folder == folder.name and state.cursor_generation not in ("", folder.generation):
+        changes += 1
+        lease.write(renumbered=changes, renumbered_since=since)
+        ingest.move_on(lease, place, None)
+    return _lasts(place.mailbox, changes)
+
+
+def _lasts(mailbox: Mailbox, changes: int) -> bool:
+    cause = f"renumbered:{mailbox.pk}"
+    if changes > CHANGES_A_DAY:
+        alerts.folder_renumbered(mailbox, cause, changes)
+        return False
+    alerts.resolve(cause, "The folder kept its numbers.")
+    return True
+
+
+def note_gone(place: Place, seen: set[str]) -> None:
+    """After a whole walk: in a folder without a lasting order, an id that is gone may come to mean another message;
+    in a new generation, stubs that only the old one knew were asked for anew."""
+    if not place.folder.lasting_order:
+        _mark_gone(place, seen)
+        return
+    older = Message.objects.filter(mailbox=place.mailbox, folder=place.folder.name, is_stub=True)
+    older.exclude(generation=place.folder.generation).exclude(state=MessageState.DISCARDED).update(
+        state=MessageState.DISCARDED, discarded_at=timezone.now(), discard_reason=RENUMBERED, reason=""
+    )
+
+
+def _mark_gone(place: Place, seen: set[str]) -> int:
+    now = timezone.now()
+    skipped = place.skipped().filter(gone_at=None).values_list("pk", "remote_id")
+    SkippedMessage.objects.filter(pk__in=[pk for pk, one in skipped if one not in seen]).update(gone_at=now)
+    held = ingest.live(place).filter(gone_at=None).exclude(disposal=Disposal.DELETE.value)
+    held = held.exclude(disposal=Disposal.PUT_ASIDE.value)
+    gone = [pk for pk, one in held.values_list("pk", "remote_id") if one not in seen]
+    return Message.objects.filter(pk__in=gone).update(gone_at=now)
+
+
+def is_due(state: SyncState) -> bool:
+    """Once a day, and when somebody asked."""
+    if state.reconcile_asked_at is not None:
+        return True
+    return not Reconciliation.objects.filter(
+        mailbox=state.mailbox_id, done_at__gt=timezone.now() - DAY
+    ).exists()
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """The server's list against ours, window by window."""
+
+    place: Place
+    behind: set[str]
+    found: Reconciliation
+    before_missing: str | None = None
+    seen: set[str] = field(default_factory=set)
+
+    def window(self, ids: Sequence[str], before: str) -> None:
+        self.found.on_server += len(ids)
+        self.seen.update(ids)
+        rows = ingest.live(self.place).filter(remote_id__in=ids)
+        stubs = dict(rows.values_list("remote_id", "is_stub"))
+        skipped = set(self._skipped(ids))
+        for one in ids:
+            self._count(one, stubs.get(one), one in skipped, before)
+            before = one
+        self._there_after_all(ids)
+
+    def _skipped(self, ids: Sequence[str]) -> Iterator[str]:
+        """What vanished and is there again was not skipped: it is missing."""
+        rows = self.place.skipped().filter(remote_id__in=ids, gone_at=None)
+        yield from rows.values_list("remote_id", flat=True)
+
+    def _count(self, one: str, is_stub: bool | None, is_skipped: bool, before: str) -> None:
+        found = self.found
+        if is_stub is not None:
+            found.stubs += is_stub
+            found.stored += not is_stub
+        elif is_skipped:
+            found.skipped += 1
+        elif one in self.behind or not self.place.folder.lasting_order:
+            found.waiting += 1
+        else:
+            found.missing += 1
+            self.before_missing = before if self.before_missing is None else self.before_missing
+
+    def _there_after_all(self, ids: Sequence[str]) -> None:
+        """The server said that these were deleted, and has them: they are deleted again."""
+        deleted = self.place.messages().filter(remote_id__in=ids, disposal=Disposal.DELETE.value)
+        if self.place.folder.lasting_order:
+            deleted.update(disposed_at=None, disposal="")
+
+
+def reconcile(lease: Lease, server: IncomingTransport, place: Place) -> Reconciliation:
+    """Compare a folder with what we know of it, and have collected what is missing. Raises LeaseLost, MailError."""
+    state = SyncState.objects.get(pk=lease.state_id)
+    found = Reconciliation(
+        mailbox=place.mailbox, folder=place.folder.name, generation=place.folder.generation
+    )
+    behind = {one for ids in _windows(server, state.position_in(place.folder)) for one in ids}
+    comparison = _Comparison(place, behind, found)
+    before = ""
+    for ids in _windows(server, None):
+        comparison.window(ids, before)
+        before = ids[-1]
+    with transaction.atomic():
+        lease.write(reconcile_asked_at=None)
+        found.vanished = _mark_gone(place, comparison.seen)
+        if comparison.before_missing is not None:
+            lease.write(cursor_position=comparison.before_missing)
+        Reconciliation.objects.update_or_create(mailbox=place.mailbox, defaults=_figures(found))
+    tell(place.mailbox)
+    return found
+
+
+def _windows(server: IncomingTransport, after: str | None) -> Iterator[list[str]]:
+    while ids := server.identities(after, IDS_AT_ONCE):
+        yield ids
+        after = ids[-1]
+
+
+FIGURES = ("on_server", "stored", "stubs", "skipped", "waiting", "missing", "vanished")
+
+
+def _figures(found: Reconciliation) -> dict[str, object]:
+    names = ("folder", "generation", "done_at", *FIGURES)
+    return {name: getattr(found, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The ledger of one generation: seen = stored + stubs + skipped + moved_on + difference."""
+
+    folder: str
+    generation: str
+    opened_at: datetime
+    seen: int
+    stored: int
+    stubs: int
+    skipped: int
+    moved_on: int
+
+    @property
+    def difference(self) -> int:
+        return self.seen - self.stored - self.stubs - self.skipped - self.moved_on
+
+
+def balances(mailbox: Mailbox) -> list[Balance]:
+    """The ledgers of a mailbox, the newest generation first."""
+    return [_balance(one) for one in FolderGeneration.objects.filter(mailbox=mailbox)]
+
+
+def _balance(ledger: FolderGeneration) -> Balance:
+    where = {name: getattr(ledger, name) for name in ("mailbox_id", "folder", "generation")}
+    rows = Message.objects.filter(**where).order_by()
+    return Balance(
+        folder=ledger.folder,
+        generation=ledger.generation,
+        opened_at=ledger.opened_at,
+        seen=ledger.seen,
+        stored=rows.filter(is_stub=False).count(),
+        stubs=rows.filter(is_stub=True).count(),
+        skipped=SkippedMessage.objects.filter(**where).count(),
+        moved_on=ledger.moved_on,
+    )
+
+
+def tell(mailbox: Mailbox) -> None:
+    """Raise or resolve the alert about messages that are not accounted for."""
+    found = Reconciliation.objects.filter(mailbox=mailbox).first()
+    difference = sum(abs(balance.difference) for balance in balances(mailbox))
+    cause = f"ledger:{mailbox.pk}"
+    if difference or (found and found.missing):
+        alerts.ledger_differs(mailbox, cause, found.missing if found else 0, difference)
+    else:
+        alerts.resolve(cause, "Everything is accounted for.")

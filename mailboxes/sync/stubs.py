@@ -1,0 +1,125 @@
+"""Messages of which at most the header is here: too large, or not handed over by the server.
+
+A stub is shown with its reason; its copy on the server stays until the message is whole, or discarded by a
+person. The server is asked for it in ATTEMPTS cycles, then once a day, and when somebody says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import F, Q, QuerySet
+
+from emailprofiles.transports import IncomingTransport
+from emailprofiles.wire import Listed
+
+from .. import alerts
+from ..models import Mailbox, Message, MessageState, SyncState
+from ..routing import Reason
+from . import ingest
+from .ingest import ATTEMPTS, Place, Stub
+from .leases import Lease
+from .parser import Parser, Poison
+
+LARGEST_HEADER = 1024 * 1024
+
+NOT_HANDED_OVER = "The server lists this message and does not hand it over."
+
+
+def too_large(listed: Listed, header: bytes) -> Stub:
+    return Stub(listed, header[:LARGEST_HEADER], Reason.TOO_LARGE, _says_too_large(listed.size))
+
+
+def not_handed_over(listed: Listed) -> Stub:
+    return Stub(listed, b"", Reason.NOT_HANDED_OVER, NOT_HANDED_OVER, attempts=1)
+
+
+def breaks_off(listed: Listed) -> Stub:
+    sentence = f"The connection broke off each of the {ATTEMPTS} times that the server was asked for it."
+    return Stub(listed, b"", Reason.NOT_HANDED_OVER, sentence, attempts=ATTEMPTS)
+
+
+def _says_too_large(octets: int) -> str:
+    return (
+        f"It has {octets / 1_000_000:,.1f} MB, more than the maximum message size in the settings. Only its header "
+        "was collected; the message stays on the server."
+    )
+
+
+def headers_of(server: IncomingTransport, large: Sequence[Listed]) -> dict[str, bytes]:
+    """The headers of messages that are not collected whole."""
+    ids = [message.remote_id for message in large]
+    return {one.remote_id: one.raw for one in server.fetch_headers(ids)} if ids else {}
+
+
+def describe(stubs: Sequence[Message], parser: Parser) -> None:
+    """Write down subject and sender where the header can be read."""
+    headers = zip(stubs, parser.parse_many([bytes(stub.raw) for stub in stubs]), strict=True)
+    for stub, parsed in headers:
+        if not isinstance(parsed, Poison):
+            ingest.describe(stub, parsed)
+
+
+def is_given_up(lease: Lease, remote_id: str) -> bool:
+    """Whether this message broke every answer so far; if not, one more attempt is counted, before it is made."""
+    state = SyncState.objects.get(pk=lease.state_id)
+    attempts = state.suspect_attempts if state.suspect == remote_id else 0
+    if attempts >= ATTEMPTS:
+        lease.write(failures=0)  # it is found: what comes behind it starts anew
+        return True
+    lease.write(suspect=remote_id, suspect_attempts=attempts + 1)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Asks for stubs whose turn it is, each alone, and none that this pass made; with `daily` once more for those
+    that were given up."""
+
+    server: IncomingTransport
+    place: Place
+    limit: int
+    made_before: datetime
+    daily: bool
+
+    def complete(self, must_yield: Callable[[], bool]) -> Iterator[Message]:
+        """Yields messages that are whole now, and await reading."""
+        for stub in self._waiting():
+            if must_yield():
+                return
+            if stub.size > self.limit:
+                ingest.quarantine(stub, Reason.TOO_LARGE, _says_too_large(stub.size))
+            elif self._ask(stub):
+                yield Message.objects.get(pk=stub.pk)
+
+    def _waiting(self) -> QuerySet[Message]:
+        asked = Q(state=MessageState.RECEIVED) | Q(reason=Reason.TOO_LARGE.value, size__lte=self.limit)
+        if self.daily:
+            asked |= Q(reason=Reason.NOT_HANDED_OVER.value)
+        stubs = ingest.live(self.place).filter(asked, is_stub=True, collected_at__lt=self.made_before)
+        kept = stubs.exclude(state=MessageState.DISCARDED)
+        return kept.order_by("pk").defer("raw", "text", "html")
+
+    def _ask(self, stub: Message) -> bool:
+        """Whether it is whole now; the attempt is counted before it is made."""
+        Message.objects.filter(pk=stub.pk).update(attempts=F("attempts") + 1)
+        fetched = list(self.server.fetch([stub.remote_id]))
+        if fetched:
+            return ingest.made_whole(stub, fetched[0])
+        if stub.attempts + 1 >= ATTEMPTS:
+            sentence = f"{NOT_HANDED_OVER} It was asked for {ATTEMPTS} times, and is once a day from now on."
+            ingest.quarantine(stub, Reason.NOT_HANDED_OVER, sentence)
+        return False
+
+
+def tell_of_unavailable(mailbox: Mailbox) -> None:
+    """Raise or resolve the alert about messages that the server lists and does not hand over."""
+    stubs = Message.objects.filter(mailbox=mailbox, is_stub=True, reason=Reason.NOT_HANDED_OVER.value)
+    count = stubs.exclude(state=MessageState.DISCARDED).count()
+    cause = f"unavailable:{mailbox.pk}"
+    if count:
+        alerts.messages_unavailable(mailbox, cause, count)
+    else:
+        alerts.resolve(cause, "The server handed everything over.")
