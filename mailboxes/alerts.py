@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from emailprofiles.errors import MailError
@@ -99,6 +99,15 @@ def ledger_differs(mailbox: Mailbox, cause: str, missing: int, difference: int) 
         "program with the messages here.",
     )
     _warn(cause, mailbox, sentences)
+
+
+def ledger_cause(mailbox_id: int) -> str:
+    return f"ledger:{mailbox_id}"
+
+
+def ledger_alerts() -> QuerySet[Alert]:
+    """Open alerts about messages that are not accounted for."""
+    return Alert.objects.filter(cause__startswith="ledger:", resolved_at=None)
 
 
 def _warn(cause: str, mailbox: Mailbox, sentences: Sentences) -> None:

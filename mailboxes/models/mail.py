@@ -164,6 +164,16 @@ class Reconciliation(models.Model):
     def __str__(self) -> str:
         return f"{self.mailbox} at {self.done_at:%Y-%m-%d %H:%M}"
 
+    @property
+    def sentence(self) -> str:
+        """ "Support: 12 on the server = 11 stored + 0 stubs + 1 skipped + 0 waiting; 2 vanished" """
+        missing = f" + {self.missing} missing" if self.missing else ""
+        vanished = f"; {self.vanished} vanished since the last time" if self.vanished else ""
+        return (
+            f"{self.mailbox.name}: {self.on_server} on the server = {self.stored} stored + {self.stubs} stubs + "
+            f"{self.skipped} skipped + {self.waiting} waiting{missing}{vanished}"
+        )
+
 
 class SkippedMessage(models.Model):
     """A copy that the server listed and that was not collected, and why."""

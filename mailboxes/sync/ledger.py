@@ -19,6 +19,8 @@ from emailprofiles.wire import Disposal
 
 from .. import alerts
 from ..models import (
+    Direction,
+    EmailConfigurationSettings,
     FolderGeneration,
     Mailbox,
     Message,
@@ -85,6 +87,18 @@ def _mark_gone(place: Place, seen: set[str]) -> int:
     held = held.exclude(disposal=Disposal.PUT_ASIDE.value)
     gone = [pk for pk, one in held.values_list("pk", "remote_id") if one not in seen]
     return Message.objects.filter(pk__in=gone).update(gone_at=now)
+
+
+def reconcile_soon(only: Mailbox | None = None) -> datetime:
+    """Have one mailbox, or all that collect, reconciled in a cycle that comes at once; returns since when."""
+    now = timezone.now()
+    settings = EmailConfigurationSettings.load()
+    states = SyncState.objects.running(Direction.INCOMING, approved=settings.approved())
+    asked = states.filter(mailbox=only) if only else states
+    SyncState.objects.filter(pk__in=asked.order_by().values("pk")).update(
+        reconcile_asked_at=now, next_run_at=None
+    )
+    return now
 
 
 def is_due(state: SyncState) -> bool:
@@ -220,7 +234,7 @@ def tell(mailbox: Mailbox) -> None:
     """Raise or resolve the alert about messages that are not accounted for."""
     found = Reconciliation.objects.filter(mailbox=mailbox).first()
     difference = sum(abs(balance.difference) for balance in balances(mailbox))
-    cause = f"ledger:{mailbox.pk}"
+    cause = alerts.ledger_cause(mailbox.pk)
     if difference or (found and found.missing):
         alerts.ledger_differs(mailbox, cause, found.missing if found else 0, difference)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,9 @@ from rich.console import Console
 from rich.status import Status
 
 from mailboxes import lifecycle
-from mailboxes.models import Mailbox, ServerCircuit
+from mailboxes.alerts import ledger_alerts
+from mailboxes.models import Mailbox, Reconciliation, ServerCircuit, SyncState
+from mailboxes.sync.ledger import reconcile_soon
 from mailboxes.sync.worker import Engine, Summary
 
 
@@ -23,17 +26,23 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="run what is due, then end with a summary")
         parser.add_argument("--mailbox", metavar="ADDRESS", help="run this mailbox now, due or not, then end")
+        parser.add_argument(
+            "--reconcile",
+            action="store_true",
+            help="compare each folder with what we know of it, print the ledger, and end with 1 if it differs",
+        )
         parser.add_argument("--threads", type=int, default=settings.SYNC_THREADS, metavar="N")
 
     def handle(self, *args: Any, **options: Any) -> None:
         only = self._mailbox(options["mailbox"]) if options["mailbox"] else None
         if options["threads"] < 1:
             raise CommandError("--threads takes a number from 1.")
+        asked_at = reconcile_soon(only) if options["reconcile"] else None
         with _Progress() as progress:
             engine = Engine(options["threads"], on_change=progress.show)
             for name in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(name, lambda *_: engine.stop.set())
-            if options["once"] or only:
+            if options["once"] or only or asked_at:
                 engine.run_once(only)
             else:
                 engine.run()
@@ -42,7 +51,8 @@ class Command(BaseCommand):
         if not finished:  # a pass still waits for its server; it is safe to end in the middle
             sys.stdout.flush()
             os._exit(bool(engine.summary.failed))
-        if engine.summary.failed:
+        differs = self._report_ledgers(asked_at, only) if asked_at else False
+        if engine.summary.failed or differs:
             sys.exit(1)
 
     def _mailbox(self, address: str) -> Mailbox:
@@ -62,6 +72,18 @@ class Command(BaseCommand):
             self.stderr.write(failure)
         passes = f"{summary.passes} pass{'' if summary.passes == 1 else 'es'}"
         self.stdout.write(f"{passes}, {summary.collected} collected, {summary.failed} failed.")
+
+    def _report_ledgers(self, asked_at: datetime, only: Mailbox | None) -> bool:
+        """One line for each reconciled mailbox; True when anything is not accounted for."""
+        rows = Reconciliation.objects.filter(done_at__gte=asked_at).select_related("mailbox")
+        for row in rows.filter(mailbox=only) if only else rows.order_by("mailbox__name", "pk"):
+            self.stdout.write(row.sentence)
+        unknown = SyncState.objects.filter(reconcile_asked_at__gte=asked_at).select_related("mailbox")
+        for state in unknown:
+            self.stdout.write(
+                f"{state.mailbox.name}: not reconciled, its folder could not be read to the end."
+            )
+        return unknown.exists() or ledger_alerts().exists()
 
 
 class _Progress:
