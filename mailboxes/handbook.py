@@ -163,6 +163,17 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                 ),
             ),
             Topic(
+                "ledger",
+                "The ledger: nothing lost",
+                "How every message that a server ever showed is accounted for, and what a difference means.",
+                (
+                    ("seen", "What is counted"),
+                    ("numbering", "When a folder is numbered anew"),
+                    ("compared", "Compared with the server"),
+                    ("difference", "When something differs"),
+                ),
+            ),
+            Topic(
                 "deleting",
                 "Deleting on the server",
                 "When the copy on the mail server is thrown away, when never, and what stays instead.",

@@ -12,6 +12,7 @@ from .views import (
     handbook,
     histories,
     home,
+    ledger,
     mailbox_commands,
     mailbox_list,
     mailboxes,
@@ -64,6 +65,8 @@ urlpatterns: list[URLPattern] = [
     path("mailboxes/<int:pk>/reject/", mailbox_commands.reject, name="mailbox-reject"),
     path("mailboxes/<int:pk>/activate/", mailbox_commands.activate, name="mailbox-activate"),
     path("mailboxes/<int:pk>/deactivate/", mailbox_commands.deactivate, name="mailbox-deactivate"),
+    path("mailboxes/<int:pk>/ledger/", ledger.ledger, name="mailbox-ledger"),
+    path("mailboxes/<int:pk>/reconcile/", ledger.reconcile, name="mailbox-reconcile"),
     path("mailboxes/<int:pk>/collect/", mailbox_commands.collect, name="mailbox-collect"),
     # What everyone has: the own mailbox, preferences.
     path("my-mailbox/", my_mailbox.my_mailbox, name="my-mailbox"),

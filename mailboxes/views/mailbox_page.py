@@ -16,9 +16,11 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from .. import roles
+from ..alerts import ledger_cause
 from ..configtest import Ladder, Rung, ladders, ladders_of
 from ..history import preceded_by
 from ..models import (
+    Alert,
     Approval,
     ConfigurationTest,
     Delivery,
@@ -29,6 +31,7 @@ from ..models import (
     Mailbox,
     Message,
     MessageState,
+    Reconciliation,
     Survey,
     SurveyShare,
     TestStatus,
@@ -387,8 +390,16 @@ def _collected(mailbox: Mailbox, viewer: User) -> list[Fact]:
     quarantine = f"{reverse('quarantine')}?mailbox={mailbox.pk}"
     return [
         Fact("Collected in 24 h", str(collected.filter(collected_at__gt=since).count()), _messages(mailbox)),
+        Fact("Ledger", _accounted(mailbox), reverse("mailbox-ledger", args=[mailbox.pk])),
         Fact("Quarantine", str(waiting), quarantine if waiting and viewer.has_perm(roles.SEE_ALERTS) else ""),
     ]
+
+
+def _accounted(mailbox: Mailbox) -> str:
+    """In a word, whether everything that was seen is accounted for."""
+    if Alert.objects.filter(cause=ledger_cause(mailbox.pk), resolved_at=None).exists():
+        return "differs"
+    return "balanced" if Reconciliation.objects.filter(mailbox=mailbox).exists() else "not compared yet"
 
 
 def _messages(mailbox: Mailbox) -> str:

@@ -82,6 +82,8 @@ TABLE = {
     "mailbox-reject": Row("-", "ap", "mailbox"),
     "mailbox-activate": Row("-", "a", "mailbox"),
     "mailbox-deactivate": Row("-", "a", "mailbox"),
+    "mailbox-ledger": Row(LOOKERS, "-", "mailbox"),
+    "mailbox-reconcile": Row("-", "a", "mailbox"),
     "mailbox-collect": Row("-", "a", "mailbox"),
     "bulk-request": Row("-", "ap"),
     "bulk-list": Row(LOOKERS, "-"),
