@@ -21,6 +21,7 @@ class Address(NamedTuple):
 # Quoted string, escaped character, address in angle brackets, a separator, a plain run, any leftover.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|<[^<>]*>|[(),:;]|[^"\\<(),:;]+|.', re.DOTALL)
 _ADDR_SPEC = re.compile(r'("[^"]+"|[^\s@<>,;:"()\[\]\\]+)@([^\s@<>,;:"()\[\]\\]+|\[[^\s\[\]]+\])')
+_AROUND = " \t\r\n\u00a0\u200b\ufeff'<>"
 _SOURCE_ROUTE = re.compile(r"\A@[^:]*:")
 
 
@@ -34,9 +35,9 @@ def address_of(text: str) -> str:
     """The addr-spec that `text` is, its domain in lower case; "" when it is none."""
     if len(text) > MAX_ADDRESS_LENGTH:
         return ""
-    text = _SOURCE_ROUTE.sub("", text.strip().strip("'"))
-    match = _ADDR_SPEC.fullmatch(re.sub(r"\s*@\s*", "@", text))
-    return f"{match[1]}@{match[2].lower()}" if match else ""
+    text = _SOURCE_ROUTE.sub("", text.strip(_AROUND)).removeprefix("mailto:")
+    match = _ADDR_SPEC.fullmatch(re.sub(r"\s*([@.])\s*", r"\1", text))
+    return f"{match[1]}@{match[2].lower().rstrip('.')}" if match else ""
 
 
 def _split(value: str) -> Iterator[list[str]]:

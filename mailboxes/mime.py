@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -53,8 +54,8 @@ class Part:
         """The body without its transfer encoding (RFC 2045, section 6)."""
         body = raw[self.start : self.end]
         if self.encoding == "base64":
-            return _base64(body)
-        return binascii.a2b_qp(body) if self.encoding == "quoted-printable" else body
+            return _base64_body(body)
+        return binascii.a2b_qp(_SOFT_BREAK.sub(b"=", body)) if self.encoding == "quoted-printable" else body
 
 
 # --- header fields ---
@@ -66,7 +67,9 @@ _LINE = re.compile(rb"[^\n]*(?:\n|\Z)")
 
 
 def with_line_feeds(raw: bytes) -> bytes:
-    """`raw`, or a readable form of it: no byte order mark, and line feeds where all lines end in a CR."""
+    """`raw`, or a readable form of it: UTF-8 without a mark, and line feeds where all lines end in a CR."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
     if raw.startswith(codecs.BOM_UTF8):
         raw = raw[3:]
     return raw if b"\n" in raw else raw.replace(b"\r", b"\n")
@@ -127,6 +130,7 @@ def field(fields: Sequence[Field], name: str) -> bytes:
 
 # --- parts ---
 
+_COMMENT = re.compile(r"\([^()]{0,200}\)")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 
@@ -175,18 +179,22 @@ class _Walk:
             yield from self.entity(_part(fields, body, end, default), fields, depth + 1)
 
     def bodies(self, boundary: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The ranges between the boundary lines (RFC 2046, section 5.1.1); none without a boundary."""
+        """The ranges between the boundary lines (RFC 2046, section 5.1.1); none without a boundary.
+
+        What a boundary opens again behind the closing line is a part, too: it is not to go unseen.
+        """
         if not boundary:
             return
         written = re.escape(boundary.encode("utf-8", "replace"))
         line = re.compile(rb"\n--" + written + rb"(--)?[ \t]*\r{0,2}(?=\n|\Z)")
-        opened = -1
+        opened, closed = -1, False
         for match in line.finditer(self.raw, max(start - 1, 0), end):
             if opened >= 0:
                 yield opened, max(opened, self.end_of_body(match.start()))
-            if match[1]:
-                return
-            opened = min(match.end() + 1, end)
+            if closed and not match[1]:
+                self.note("the message goes on behind the end of its parts")
+            closed = closed or bool(match[1])
+            opened = -1 if match[1] else min(match.end() + 1, end)
         if opened >= 0:
             yield opened, end
 
@@ -198,19 +206,32 @@ class _Walk:
 def _part(fields: Sequence[Field], start: int, end: int, default: str = "text/plain") -> Part:
     described = content_value(fields, "content-type")
     placed = content_value(fields, "content-disposition")
-    media_type = described.partition(";")[0].strip().lower()
-    if not _MEDIA_TYPE.fullmatch(media_type):
-        media_type = "application/octet-stream" if media_type else default
     return Part(
-        content_type=media_type,
+        content_type=_media_type(described, default),
         charset=parameter(described, "charset"),
         disposition=placed.partition(";")[0].strip().lower(),
         file_name=parameter(placed, "filename") or parameter(described, "name"),
         content_id=content_value(fields, "content-id").strip().strip("<>"),
-        encoding=content_value(fields, "content-transfer-encoding").partition(";")[0].strip().lower(),
+        encoding=_without_comments(content_value(fields, "content-transfer-encoding"))
+        .partition(";")[0]
+        .strip(' "')
+        .lower(),
         start=start,
         end=end,
     )
+
+
+def _media_type(described: str, default: str) -> str:
+    """The type as meant; one that cannot be read is text (RFC 2045, section 5.2)."""
+    written = re.sub(r"\s*/\s*", "/", _without_comments(described).strip().lower()[:300])
+    match = _MEDIA_TYPE.match(written)
+    if match is None:
+        return "text/plain" if written else default
+    return "text/plain" if match[0] == "plain/text" else match[0]
+
+
+def _without_comments(value: str) -> str:
+    return _COMMENT.sub(" ", value)
 
 
 def _unread(start: int, end: int) -> Part:
@@ -234,12 +255,13 @@ def parameter(value: str, name: str) -> str:
 
 
 def _sections(name: str, found: dict[str, str]) -> Iterator[str]:
-    """The keys of a value in sections: name*0, name*1*, … up to the first gap."""
-    for number in range(len(found)):
-        key = next((key for key in (f"{name}*{number}*", f"{name}*{number}") if key in found), None)
-        if key is None:
+    """The keys of a value in sections: name*0, name*1*, … up to the first gap; some begin with 1, or write 01."""
+    numbered = {int(match[1]): key for key in found if (match := _SECTION.fullmatch(key.removeprefix(name)))}
+    first = min(numbered, default=0)
+    for number in range(first, first + len(numbered)):
+        if number not in numbered:
             return
-        yield key
+        yield numbered[number]
 
 
 def _extended(sections: list[tuple[str, str]]) -> str:
@@ -252,7 +274,7 @@ def _extended(sections: list[tuple[str, str]]) -> str:
         unquote_to_bytes(text) if key.endswith("*") else text.encode("utf-8", "replace")
         for key, text in sections
     )
-    return decode(b"".join(written), charset)
+    return decoded(decode(b"".join(written), charset))
 
 
 def _unquoted(text: str) -> str:
@@ -260,6 +282,21 @@ def _unquoted(text: str) -> str:
         return text
     # A backslash in a file name is more often a Windows path than an escape (RFC 822 allows both readings).
     return re.sub(r'\\(["\\])', r"\1", text.strip('"'))
+
+
+_SECTION = re.compile(r"\*([0-9]{1,4})\*?")
+_SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
+_BASE64 = bytes(string.ascii_letters + string.digits + "+/=\r\n", "ascii")
+
+
+def _base64_body(body: bytes) -> bytes:
+    """A body in base64, also one glued of several; what is plainly no base64 stays as it is."""
+    strange = len(body.translate(None, _BASE64))
+    if strange * 100 > len(body) * 15:
+        return body
+    if strange or b"=" not in body.rstrip(b"=\r\n"):
+        return _base64(body)
+    return b"".join(map(_base64, re.findall(rb"[^=]+=*", body)))
 
 
 def _base64(body: bytes) -> bytes:
@@ -273,8 +310,11 @@ def _base64(body: bytes) -> bytes:
 
 # --- characters ---
 
-_ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,60})?\?([QqBb])\?([^?]*)\?=")
+_ENCODED_WORD = re.compile(
+    r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,60})?\?([QqBb])\?([^?]*(?:(?<!=)\?[^?=][^?]*){0,3})\?="
+)
 _FOLD = re.compile(r"\r{0,2}\n(?=[ \t])")
+_JAPANESE = re.compile(rb"\x1b\$[@B]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,59}")
 
@@ -285,28 +325,45 @@ _WIDER = {
     "gbk": "gb18030",
     "euc_kr": "cp949",
     "shift_jis": "cp932",
+    "iso2022_jp": "iso2022_jp_ext",
 }
 """Charsets that are declared where in truth a larger one is meant (as browsers read them)."""
+
+_ALIASES = {
+    "iso-8859-8-i": "iso8859-8",
+    "iso-8859-8-e": "iso8859-8",
+    "windows-874": "cp874",
+    "x-euc-jp": "euc_jp",
+    "x-gbk": "gb18030",
+    "x-sjis": "cp932",
+}
+"""Names that programs of mail use and Python does not know."""
 
 _NOT_OF_MAIL = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
 """Python's codecs that are no charsets; some take quadratic time."""
 
 
 def decode(data: bytes, charset: str) -> str:
-    """Text by the declared charset, else UTF-8, else Windows-1252; safe to store."""
-    for codec in (_codec(charset), "utf-8"):
+    """Text by the declared charset, else UTF-8, else Windows-1252; safe to store.
+
+    What is good UTF-8 is no Windows-1252, whatever was declared: that is what some programs always declare.
+    """
+    declared = _codec(charset)
+    for codec in ("utf-8",) if declared == "cp1252" else (declared, "utf-8"):
         try:
-            return safe(data.decode(codec))
+            return safe(data.decode(codec).removeprefix("\ufeff"))
         except (UnicodeError, LookupError):
             continue
-    return safe(_damaged(data))
+    return safe(data.decode("cp1252", "replace") if declared == "cp1252" else _damaged(data))
 
 
 def _damaged(data: bytes) -> str:
-    """UTF-8 with a few spoilt bytes stays UTF-8; anything else is read as Windows-1252, which never fails."""
+    """UTF-8 with a few spoilt bytes, or cut off in a character, stays UTF-8; anything else is read as
+    Windows-1252, which never fails."""
     text = data.decode("utf-8", "replace")
-    foreign = len(re.findall(r"[^\x00-\x7f]", text))
-    if text.count("\ufffd") * 10 <= foreign:
+    whole = text.removesuffix("\ufffd")
+    foreign = len(re.findall(r"[^\x00-\x7f]", whole))
+    if foreign and whole.count("\ufffd") * 10 <= foreign:
         return text
     return data.decode("cp1252", "replace")
 
@@ -316,7 +373,7 @@ def _codec(charset: str) -> str:
     if not _CHARSET.fullmatch(charset):
         return "utf-8"
     try:
-        name = codecs.lookup(charset).name
+        name = codecs.lookup(_ALIASES.get(charset.lower(), charset)).name
     except LookupError:
         return "utf-8"
     return "utf-8" if name in _NOT_OF_MAIL else _WIDER.get(name, name)
@@ -330,7 +387,7 @@ def safe(text: str) -> str:
 def readable(value: bytes, charset: str = "") -> str:
     """A field's value as one line of text, encoded words left as they are (RFC 5322, 2.2.3; RFC 6532)."""
     try:
-        text = value.decode("utf-8")
+        text = value.decode("iso2022_jp_ext" if _JAPANESE.search(value) else "utf-8")
     except UnicodeDecodeError:
         text = decode(value, charset)
     return _one_line(_FOLD.sub("", text))

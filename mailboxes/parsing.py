@@ -98,7 +98,7 @@ def _parse(raw: bytes, with_forwarded: bool) -> Parsed:
         message_id=_message_id(head.written("message-id")),
         subject=head.text("subject"),
         sender=sender.address,
-        sender_name=mime.decoded(sender.name),
+        sender_name=mime.decoded(sender.name) if sender.address else head.text("from").strip("<> "),
         to=tuple(address.address for address in head.addresses("to")),
         cc=tuple(address.address for address in head.addresses("cc")),
         recipients_text=", ".join(filter(None, (head.text("to"), head.text("cc")))),
@@ -178,11 +178,11 @@ class _Body:
     def text(self, content_type: str, limit: int, what: str) -> str:
         """What stands in the body as `content_type`, several parts after one another, with LF line ends."""
         shown = (
-            mime.decode(data, part.charset)
+            mime.decode(data, part.charset or _own_charset(part, data))
             for part, data in self._contents
             if _is_read(part) and part.content_type == content_type
         )
-        text = "\n\n".join(filter(None, shown)).replace("\r\n", "\n")
+        text = _LINE_END.sub("\n", "\n\n".join(filter(None, shown)))
         if len(text) > limit:
             self._defects.note(f"the {what} is over {limit // 1_000_000} MB and was cut")
         return text[:limit]
@@ -211,6 +211,16 @@ class _Body:
             body = data.replace(b"\r\n", b"\n").rstrip()
             digest.update(f"{part.content_type} {len(body)}\0".encode() + body)
         return digest.hexdigest()
+
+
+_LINE_END = re.compile(r"\r{1,2}\n|\r")
+_META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w.:+-]{1,60})", re.IGNORECASE)
+
+
+def _own_charset(part: mime.Part, data: bytes) -> str:
+    """What a page says itself about its charset; "" for anything but a page that does."""
+    found = _META_CHARSET.search(data, 0, 2048) if part.content_type == "text/html" else None
+    return found[1].decode("ascii") if found else ""
 
 
 _MESSAGE_TYPES = {"message/rfc822", "message/global"}
@@ -273,14 +283,38 @@ def _message_id(written: str) -> str:
 
 # The standard library takes it for the year 2000.
 _YEAR_ZERO = re.compile(r"[A-Za-z] 0{3,}\b")
+_ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
+
+_AS_RFC_5322 = [
+    (r"\([^()]*\)", " "),  # comments
+    (r"\s+", " "),
+    (r"^ ?[^\W\d]{2,12}\.?, ?", ""),  # the day of the week, in any language
+    (r"([A-Za-z]{3})\. ", r"\1 "),
+    (r"(:\d\d):60\b", r"\1:59"),  # a leap second
+    (r" 1(\d\d) (?=\d)", r" 20\1 "),  # years since 1900 (RFC 5322, 4.3)
+    (r" (?:UT|UTC|GMT) ?([+-]\d)", r" \1"),
+    (r"([+-]\d\d):(\d\d) ?$", r"\1\2"),
+    (r" (?:CET|MEZ) ?$", " +0100"),
+    (r" (?:CEST|MESZ|EET) ?$", " +0200"),
+    (r" EEST ?$", " +0300"),
+]
+"""What programs write instead of the Date of RFC 5322, and how it is meant."""
+
+
+def _plain_date(written: str) -> str:
+    for pattern, meant in _AS_RFC_5322:
+        written = re.sub(pattern, meant, written)
+    return written
 
 
 def _sent_at(written: str) -> datetime | None:
     """The Date in UTC; None for one that is missing, unreadable or out of all reason."""
+    written = mime.decoded(written[:200])
     if _YEAR_ZERO.search(written):
         return None
     try:
-        date = parsedate_to_datetime(written[:200])
+        iso = _ISO_8601.match(written)
+        date = datetime.fromisoformat(written) if iso else parsedate_to_datetime(_plain_date(written))
         date = date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
