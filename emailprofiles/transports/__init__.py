@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from emailprofiles.transports.imap import Imap
+from emailprofiles.transports.pop3 import Pop3
 from emailprofiles.transports.seam import IncomingTransport, OutgoingTransport, Transport
 from emailprofiles.transports.smtp import Smtp
 
@@ -16,6 +17,6 @@ class Transports(TypedDict):
     outgoing: dict[str, type[OutgoingTransport]]
 
 
-TRANSPORTS: Transports = {"incoming": {"imap": Imap}, "outgoing": {"smtp": Smtp}}
+TRANSPORTS: Transports = {"incoming": {"imap": Imap, "pop3": Pop3}, "outgoing": {"smtp": Smtp}}
 
 __all__ = ["TRANSPORTS", "IncomingTransport", "OutgoingTransport", "Transport", "Transports"]

@@ -8,7 +8,7 @@ people use the same folder, and what they marked is theirs.
 from __future__ import annotations
 
 import imaplib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +53,7 @@ from emailprofiles.transports.imap_words import (
 )
 from emailprofiles.transports.seam import IncomingTransport
 from emailprofiles.wire import (
+    UNDELIVERABLE,
     Disposal,
     Disposed,
     Fetched,
@@ -234,12 +235,16 @@ class Imap(IncomingTransport):
         self._check_rights(folder, disposal)
         if disposal is Disposal.MARK_READ:
             return "nothing is deleted: messages are marked as read and stay"
+        if disposal is Disposal.PUT_ASIDE:
+            return f"nothing is deleted: messages move to {UNDELIVERABLE}"
         return "yes (UIDPLUS)" if "UIDPLUS" in self._capabilities else f"yes, by moving to {self._trash()}"
 
     def _check_rights(self, folder: Folder, disposal: Disposal) -> None:
-        if disposal is Disposal.DELETE and not self._capabilities & {"UIDPLUS", "MOVE"}:
-            raise CapabilityMissing("UIDPLUS or MOVE, to delete just the messages that were processed")
-        if not (folder.may_delete if disposal is Disposal.DELETE else folder.may_mark_read):
+        if disposal is not Disposal.MARK_READ and not self._capabilities & {"UIDPLUS", "MOVE"}:
+            raise CapabilityMissing(
+                "UIDPLUS or MOVE, to delete or move just the messages that were processed"
+            )
+        if not (folder.may_mark_read if disposal is Disposal.MARK_READ else folder.may_delete):
             raise FolderReadOnly(folder.name)
 
     def _one_message(self) -> str:
@@ -323,7 +328,7 @@ class Imap(IncomingTransport):
     def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
         if self._folder is not None:
             self._check_rights(self._folder, disposal)
-        act = self._delete if disposal is Disposal.DELETE else self._mark_read
+        act = self._acts[disposal]
         done: list[int] = []
         vanished: list[int] = []
         for uids in _chunks([int(remote_id) for remote_id in ids]):
@@ -333,20 +338,68 @@ class Imap(IncomingTransport):
                 done += act(present)
         return Disposed(done=tuple(map(str, done)), vanished=tuple(map(str, vanished)))
 
+    @property
+    def _acts(self) -> dict[Disposal, Callable[[list[int]], list[int]]]:
+        return {
+            Disposal.DELETE: self._delete,
+            Disposal.MARK_READ: self._mark_read,
+            Disposal.PUT_ASIDE: self._put_aside,
+        }
+
     def _delete(self, uids: list[int]) -> list[int]:
         """Delete exactly these; those that a search then confirms to be gone."""
         these = _uid_set(uids)
         if "UIDPLUS" in self._capabilities:
-            with self._changing() as client:
-                client.add_flags(these, [rb"\Deleted"], silent=True)
-            with self._changing() as client:
-                client.uid_expunge(these)
+            self._expunge(these)
         else:
             trash = self._trash()
             with self._changing() as client:
                 client.move(these, trash)
-        left = set(self._search(f"UID {these}"))
+        return self._gone(uids)
+
+    def _expunge(self, these: str) -> None:
+        with self._changing() as client:
+            client.add_flags(these, [rb"\Deleted"], silent=True)
+        with self._changing() as client:
+            client.uid_expunge(these)
+
+    def _gone(self, uids: list[int]) -> list[int]:
+        left = set(self._search(f"UID {_uid_set(uids)}"))
         return [uid for uid in uids if uid not in left]
+
+    def _put_aside(self, uids: list[int]) -> list[int]:
+        """Move exactly these; those that a search then confirms to be gone.
+
+        Without MOVE (RFC 6851) a copy is made first: should the session end before the original is gone, the copy
+        is made again, and people find it twice rather than never.
+        """
+        these, aside = _uid_set(uids), self._aside()
+        if "MOVE" in self._capabilities:
+            with self._changing() as client:
+                client.move(these, aside)
+        else:
+            with self._changing() as client:
+                client.copy(these, aside)
+            self._expunge(these)
+        return self._gone(uids)
+
+    def _aside(self) -> str:
+        """The folder for what cannot be delivered, made when it is missing, where this account keeps its folders."""
+        with self._command() as client:
+            aside = self._personal_prefix(client) + UNDELIVERABLE
+            if aside.lower() == self.folder.lower():
+                raise FolderReadOnly(self.folder)
+            if not client.folder_exists(aside):
+                with self._changing():
+                    client.create_folder(aside)
+        return aside
+
+    def _personal_prefix(self, client: Client) -> str:
+        """ "" on most servers, "INBOX." on some (RFC 2342)."""
+        if "NAMESPACE" not in self._capabilities:
+            return ""
+        personal = client.namespace().personal or [("", "")]
+        return str(personal[0][0] or "")
 
     def _mark_read(self, uids: list[int]) -> list[int]:
         these = _uid_set(uids)
