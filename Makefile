@@ -40,6 +40,7 @@ run: install
 servers:
 	@missing=""; \
 	command -v dovecot >/dev/null || missing="$$missing dovecot-imapd"; \
+	test -x /usr/lib/dovecot/pop3 || missing="$$missing dovecot-pop3d"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v sievec >/dev/null || missing="$$missing dovecot-sieve dovecot-lmtpd"; \
 	command -v postfix >/dev/null || command -v sendmail >/dev/null || missing="$$missing postfix"; \

@@ -26,8 +26,6 @@ from .wire import Security
 
 # Columns that nothing obeys yet: shown with the reason, and refused when somebody sets one.
 NOT_OBEYED: dict[str, str] = {
-    "move_undelivered": "Not available in this version: what cannot be delivered waits in the quarantine, and its "
-    "copy on the server stays where it is.",
     "caldav_url": "Not available in this version: there is no transport for calendars yet.",
     "carddav_url": "Not available in this version: there is no transport for address books yet.",
     "send_alert_email": "Not available in this version: Alerts show when most mailboxes fail at once, and no mail is "

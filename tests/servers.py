@@ -42,6 +42,7 @@ GOOD, EXPIRED, WRONG_NAME, UNTRUSTED, NO_PLAINTEXT = (f"127.0.0.{last}" for last
 PACKAGES = {
     "dovecot": ("dovecot", "dovecot-imapd"),
     "chromium": ("chromium", "chromium"),
+    "pop3": ("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
     "sieve": ("sievec", "dovecot-sieve dovecot-lmtpd"),
     "postfix": ("postfix", "postfix"),
 }
@@ -119,7 +120,7 @@ log_path = {base}/log
 default_internal_user = {internal}
 default_internal_group = {internal_group}
 default_login_user = {login}
-protocols = imap
+protocols = {protocols}
 listen = {addresses}
 mail_uid = {uid}
 mail_gid = {gid}
@@ -180,7 +181,7 @@ service imap-login {{
 service imap {{
   service_count = 100
 }}
-service anvil {{
+{pop3_services}service anvil {{
   chroot =
   unix_listener anvil-auth-penalty {{
     mode = 0
@@ -208,6 +209,24 @@ local {no_plaintext_address} {{
 """
 
 
+POP3_SERVICES = """service pop3-login {
+  chroot =
+  service_count = 0
+  process_min_avail = 1
+  inet_listener pop3 {
+    port = %d
+  }
+  inet_listener pop3s {
+    port = %d
+    ssl = yes
+  }
+}
+service pop3 {
+  service_count = 100
+}
+"""
+
+
 @dataclass(frozen=True)
 class Kept:
     """A message as it stands on the server."""
@@ -229,6 +248,7 @@ class Dovecot:
         self.certificates = certificates
         self.extra = extra
         self.port, self.tls_port = free_port(), free_port()
+        self.pop3_port, self.pop3_tls_port = free_port(), free_port()
         self.passwords: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._counter = 0
@@ -307,6 +327,7 @@ class Dovecot:
     def _configured(self) -> str:
         me = pwd.getpwuid(os.geteuid())
         root = me.pw_uid == 0
+        pop3 = Path(PACKAGES["pop3"][0]).exists()
         return DOVECOT_CONFIGURATION.format(
             base=self.base,
             internal="dovecot" if root else me.pw_name,
@@ -317,6 +338,8 @@ class Dovecot:
             gid=self._gid,
             imap=self.port,
             imaps=self.tls_port,
+            protocols="imap pop3" if pop3 else "imap",
+            pop3_services=POP3_SERVICES % (self.pop3_port, self.pop3_tls_port) if pop3 else "",
             good=self.certificates.pem("good"),
             expired=self.certificates.pem("expired"),
             wrong_name=self.certificates.pem("wrong-name"),
@@ -366,7 +389,21 @@ class Dovecot:
         timeout: float = 10,
         ca_file: str | None = None,
     ) -> Endpoint:
-        port = self.tls_port if security is Security.TLS else self.port
+        return self._endpoint((self.port, self.tls_port), security, host, timeout, ca_file)
+
+    def pop3_endpoint(
+        self,
+        security: Security = Security.NONE,
+        host: str = GOOD,
+        timeout: float = 10,
+        ca_file: str | None = None,
+    ) -> Endpoint:
+        return self._endpoint((self.pop3_port, self.pop3_tls_port), security, host, timeout, ca_file)
+
+    def _endpoint(
+        self, ports: tuple[int, int], security: Security, host: str, timeout: float, ca_file: str | None
+    ) -> Endpoint:
+        port = ports[security is Security.TLS]
         return Endpoint(
             host, port, security, timeout, self.certificates.ca_file if ca_file is None else ca_file
         )

@@ -85,6 +85,8 @@ class ProfileForm(RecordForm):
         required=False,
         initial=False,
         empty_value=False,
+        help_text="What can be delivered to nobody moves on the server to the folder Undeliverable, and stays there "
+        "for people to look at. What only waits for an approval or an activation stays where it is.",
     )
     send_alert_email = YesNo(
         label="Send an alert mail to the owner",

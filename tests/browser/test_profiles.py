@@ -43,7 +43,7 @@ def stored(profile: EmailServerProfile) -> EmailServerProfile:
 
 @WITH_AND_WITHOUT_SCRIPT
 def test_a_type_shows_only_what_it_uses(amaras: Any, script: bool) -> None:
-    """No other type can be chosen yet, so the option is opened here as a transport will open it."""
+    """Some types cannot be chosen yet, so the options are opened here as a transport will open them."""
     visitor = amaras(script)
     visitor.opens("/profiles/new/")
     field = visitor.page.locator

@@ -397,8 +397,8 @@ class TestWrong:
             ),
             (
                 "is_default = true",
-                "move_undelivered = true",
-                "profile Head office: move_undelivered: Not available in this version",
+                'carddav_url = "https://card.contoso.com/"',
+                "profile Head office: carddav_url: Not available in this version",
             ),
             (
                 "is_default = true",

@@ -1,0 +1,185 @@
+"""The promises of `seam.py`: one suite that every incoming transport passes, at real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from emailprofiles.errors import CapabilityMissing, ConnectionLost, SignInRefused
+from emailprofiles.transports import TRANSPORTS, IncomingTransport
+from emailprofiles.wire import UNDELIVERABLE, Disposal, Endpoint, Password, Security, StepName
+from tests.servers import Dovecot, needs
+from tests.transports.conftest import SECRET
+
+WITH_TLS = (Security.TLS, Security.STARTTLS)
+
+
+@dataclass
+class Desk:
+    """Amara's mailbox at a server, and how to open it by one protocol."""
+
+    protocol: str
+    dovecot: Dovecot
+    amara: str
+
+    def endpoint(self, security: Security = Security.NONE, host: str = "127.0.0.1") -> Endpoint:
+        make = self.dovecot.endpoint if self.protocol == "imap" else self.dovecot.pop3_endpoint
+        return make(security, host)
+
+    def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport:
+        kind = TRANSPORTS["incoming"][self.protocol]
+        return kind(self.endpoint(security), Password(self.amara, password))
+
+    def opened(self) -> IncomingTransport:
+        transport = self.transport()
+        transport.connect()
+        transport.open()
+        return transport
+
+    def receives(self, *raws: bytes) -> None:
+        self.dovecot.append_many(self.amara, raws)
+
+    def raws(self, folder: str = "INBOX") -> list[bytes]:
+        return [message.raw for message in self.dovecot.messages(self.amara, folder)]
+
+
+@pytest.fixture(params=["imap", "pop3"])
+def desk(request: pytest.FixtureRequest, dovecot: Dovecot, amara: str) -> Iterator[Desk]:
+    if request.param == "pop3":
+        needs("pop3")
+    return Desk(request.param, dovecot, amara)
+
+
+def letters(count: int) -> list[bytes]:
+    return [
+        b"Received: from a by b; Sun, 3 Feb 2019 14:30:00 +0200\r\nSubject: letter %d\r\n\r\nDear all,\r\n"
+        % n
+        for n in range(1, count + 1)
+    ]
+
+
+def ids(transport: IncomingTransport, after: str | None = None, limit: int = 1000) -> list[str]:
+    return [one.remote_id for one in transport.listed(after, limit)]
+
+
+@pytest.mark.parametrize("security", Security)
+def test_the_steps_come_in_their_order(desk: Desk, security: Security) -> None:
+    with desk.transport(security=security) as transport:
+        names = [step.name for step in transport.connect_steps()]
+    tls = [StepName.TLS] if security in WITH_TLS else []
+    assert names == [StepName.NAME, StepName.PORT, *tls, StepName.GREETING, StepName.SIGNED_IN]
+
+
+def test_a_wrong_password_is_refused_at_its_step(desk: Desk) -> None:
+    with desk.transport("wrong") as transport, pytest.raises(SignInRefused) as raised:
+        transport.connect()
+    assert raised.value.step is StepName.SIGNED_IN
+
+
+@pytest.mark.parametrize("disposal", [Disposal.DELETE, Disposal.MARK_READ])
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_folder_is_tried_without_a_change(desk: Desk, disposal: Disposal, count: int) -> None:
+    desk.receives(*letters(count))
+    with desk.transport() as transport:
+        transport.connect()
+        steps = list(transport.open_steps(disposal))
+    assert [step.name for step in steps] == [StepName.FOLDER, StepName.MAY_DELETE, StepName.MESSAGE]
+    assert f"{count} messages" in steps[0].seen
+    assert desk.raws() == letters(count)
+
+
+def test_what_is_listed_goes_on_after_an_id_and_keeps_the_limit(desk: Desk) -> None:
+    desk.receives(*letters(5))
+    with desk.opened() as transport:
+        every = ids(transport)
+        assert len(set(every)) == 5
+        assert transport.identities(None, 1000) == every
+        assert ids(transport, None, 2) == every[:2]
+        assert ids(transport, every[1], 2) == transport.identities(every[1], 2) == every[2:4]
+        assert ids(transport, every[-1]) == []
+        assert [one.size for one in transport.listed(None, 9)] == list(map(len, letters(5)))
+
+
+def test_messages_come_octet_by_octet_in_the_order_asked_for(desk: Desk) -> None:
+    raws = [
+        b"Subject: dots\r\n\r\n.\r\n..\r\n...three\r\n.x\r\n\r\n.\r\n",
+        b"Subject: eight bits \xe4\xf6\r\n\r\n\xff\xfe \x80\r\n",
+        b"Subject: a long line\r\n\r\n" + b"x" * 300_000 + b"\r\n",
+        b"Subject: looks like POP3\r\n\r\n+OK\r\n-ERR\r\n. \r\n",
+        b"Subject: header alone\r\n\r\n",
+    ]
+    desk.receives(*raws)
+    with desk.opened() as transport:
+        every = ids(transport)
+        back = [*reversed(every)]
+        assert [message.raw for message in transport.fetch(every)] == raws
+        assert [message.remote_id for message in transport.fetch([*back, "77"])] == back
+        assert list(transport.fetch([])) == []
+    assert desk.raws() == raws
+
+
+def test_headers_come_alone_with_the_line_that_ends_them(desk: Desk) -> None:
+    desk.receives(*letters(2))
+    with desk.opened() as transport:
+        headers = list(transport.fetch_headers(ids(transport)))
+    assert [one.raw for one in headers] == [raw.removesuffix(b"Dear all,\r\n") for raw in letters(2)]
+    assert all(one.received_at and one.received_at.tzinfo for one in headers)
+
+
+def test_opening_again_shows_what_came_since(desk: Desk) -> None:
+    desk.receives(*letters(1))
+    with desk.opened() as transport:
+        before = ids(transport)
+        generation = transport.open().generation
+        desk.receives(*letters(2)[1:])
+        folder = transport.open()
+        assert (folder.messages, folder.generation) == (2, generation)
+        assert ids(transport)[:1] == before
+        assert len(ids(transport)) == 2
+
+
+def test_exactly_these_are_deleted_and_asking_again_finds_them_vanished(desk: Desk) -> None:
+    desk.receives(*letters(5))
+    with desk.opened() as transport:
+        every = ids(transport)
+        answer = transport.dispose([every[0], every[3], "77"], Disposal.DELETE)
+        assert (sorted(answer.done), answer.vanished) == (sorted([every[0], every[3]]), ("77",))
+        again = transport.dispose(every[:2], Disposal.DELETE)
+        assert (again.done, again.vanished) == ((every[1],), (every[0],))
+        assert [message.raw for message in transport.fetch([every[2]])] == [letters(5)[2]]
+        assert transport.dispose([], Disposal.DELETE).done == ()
+    assert desk.raws() == [letters(5)[2], letters(5)[4]]
+
+
+def test_what_is_marked_as_read_stays(desk: Desk) -> None:
+    desk.receives(*letters(2))
+    with desk.opened() as transport:
+        every = ids(transport)
+        answer = transport.dispose([every[0], "77"], Disposal.MARK_READ)
+    assert (answer.done, answer.vanished) == ((every[0],), ("77",))
+    assert desk.raws() == letters(2)
+
+
+def test_what_is_put_aside_lies_in_the_folder_for_it(desk: Desk) -> None:
+    desk.receives(*letters(3))
+    with desk.opened() as transport:
+        every = ids(transport)
+        if desk.protocol == "pop3":
+            with pytest.raises(CapabilityMissing):
+                transport.dispose(every[:1], Disposal.PUT_ASIDE)
+            assert desk.raws() == letters(3)
+            return
+        assert transport.dispose(every[:1], Disposal.PUT_ASIDE).done == (every[0],)
+        assert transport.dispose(every[:2], Disposal.PUT_ASIDE).vanished == (every[0],)
+    assert desk.raws() == letters(3)[2:]
+    assert desk.raws(UNDELIVERABLE) == letters(3)[:2]
+
+
+def test_a_closed_transport_says_so_and_may_be_closed_again(desk: Desk) -> None:
+    transport = desk.opened()
+    transport.close()
+    transport.close()
+    with pytest.raises(ConnectionLost):
+        transport.open()
