@@ -18,7 +18,16 @@ from emailprofiles.network import day
 from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Folder, Listed, Step
 
-from .models import ConfigurationTest, Direction, IncomingMethod, Mailbox, Message, Survey, SurveyShare
+from .models import (
+    ConfigurationTest,
+    Direction,
+    EmailConfigurationSettings,
+    IncomingMethod,
+    Mailbox,
+    Message,
+    Survey,
+    SurveyShare,
+)
 from .parsing import Parsed
 from .routing import REASON_LABELS, Reason
 from .sync import ingest, leases, plan
@@ -87,6 +96,7 @@ def take(
     with parser or Parser() as reader:
         look = _Look(survey, server, ingest.Sorter(mailbox), reader, stopping)
         shares = look.through(contents.sample(), time.monotonic() + limits.reading)
+        shares[None, Reason.TOO_LARGE.value] += contents.large
     _store(survey, shares)
     return Step(WHAT_IS_THERE, sentence(survey))  # type: ignore[arg-type]  # a step of ours, not of a transport
 
@@ -99,7 +109,8 @@ class _Contents:
         self.mailbox, self.folder, self.limits = mailbox, folder, limits
         self.wanted_from = mailbox.server_profile.process_email_from
         self.cursor = mailbox.state(Direction.INCOMING).position_in(folder)
-        self.messages = self.new = self.wanted = 0
+        self.largest = EmailConfigurationSettings.load().max_message_octets
+        self.messages = self.new = self.wanted = self.large = 0
         self.is_counted = True
         self.oldest_at: datetime | None = None
         self.newest: deque[Listed] = deque(maxlen=limits.messages)
@@ -115,7 +126,9 @@ class _Contents:
         wanted = plan.wanted(new, self.wanted_from)
         self.new += len(new)
         self.wanted += len(wanted)
-        self.newest.extend(wanted)
+        small, large = plan.by_size(wanted, self.largest)
+        self.large += len(large)
+        self.newest.extend(small)
 
     def sample(self) -> list[Listed]:
         """As many of the newest as there is room for, oldest first; a giant among them is passed over."""
@@ -136,7 +149,8 @@ class _Contents:
             oldest_at=self.oldest_at,
             wanted_from=self.wanted_from,
             wanted=self.wanted,
-            sample=len(self.sample()),
+            sample=len(self.sample()) + self.large,
+            looked_at=self.large,  # their size says it all: they become stubs
         )
 
 
@@ -235,6 +249,7 @@ def _store(survey: Survey, shares: Shares) -> None:
         SurveyShare.objects.bulk_create(
             SurveyShare(survey=survey, mailbox_id=mailbox, reason=reason, messages=count)
             for (mailbox, reason), count in shares.most_common()
+            if count
         )
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from emailprofiles.transports import IncomingTransport
 from mailboxes import configtest, connections, survey
-from mailboxes.models import ConfigurationTest, Mailbox, Message, Survey, TestStep
+from mailboxes.models import ConfigurationTest, EmailConfigurationSettings, Mailbox, Message, Survey, TestStep
 from mailboxes.sync import leases
 from mailboxes.sync.incoming import synchronize
 from mailboxes.sync.parser import Parser
@@ -101,9 +101,11 @@ def became(message: Message) -> list[str]:
 
 def test_what_a_look_foretells_is_what_the_first_pass_does_with_each_message(office: Office) -> None:
     never_run(office)
+    EmailConfigurationSettings.objects.update(max_message_size_mb=1)
     foretold: list[list[str]] = []
     so_far: Counter[str] = Counter()
-    for raw in mixed(office):
+    film = letter("A film", Envelope_To="support@contoso.com", body="line\r\n" * 200_000)
+    for raw in [*mixed(office), film]:
         office.arrives(raw)
         now = Counter(shares(looked(office.forward)))
         foretold.append(sorted((now - so_far).elements()))
@@ -118,6 +120,7 @@ def test_what_a_look_foretells_is_what_the_first_pass_does_with_each_message(off
         ["Noah"],
         ["no_recipient_matched"],
         ["Support"],
+        ["too_large"],
     ]
     assert not Message.objects.exists()
     looked(office.forward, enables=True)
