@@ -148,6 +148,8 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                     ("rules", "The rules, in their order"),
                     ("headers", "Routing headers"),
                     ("trust", "How far to trust them"),
+                    ("addresses", "By which addresses people are known"),
+                    ("circles", "Mail that goes in a circle"),
                     ("twice", "The same mail twice"),
                     ("why", "Why was this routed here?"),
                 ),

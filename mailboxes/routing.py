@@ -9,17 +9,23 @@ forward mailbox is a copy that a server's rule made; for whom is read from what 
 4. nobody: quarantine.
 
 The first rule that finds a known address decides. Addresses of forward mailboxes are skipped throughout.
+
+Once the settings name our own mail servers, `mailboxes.trace` tells which headers are their word. A *trusted*
+routing header then counts only where one of them wrote it; one that is not trusted counts wherever it stands,
+but after all trusted ones, and its evidence says so. A forwarder counts in rule 1 only if the mail never came
+from outside, or our servers confirmed its sender.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from mailboxes.addresslist import MAX_ADDRESSES, addresses
 from mailboxes.parsing import Parsed
+from mailboxes.trace import NOBODY, Servers, Trace, read, vouched_by
 
 Kind = Literal["user", "queue", "forward"]
 
@@ -39,6 +45,13 @@ FIRST_ADDRESS_ONLY = frozenset({"x-forwarded-for"})
 """Gmail lists the whole way of a copy here; only its beginning says whose mail it was."""
 
 MAX_CONSIDERED = 100
+MAX_HOPS = 50
+
+STATIONS = ("Delivered-To", "X-Original-To", "Envelope-To")
+"""Headers in which a mailbox that a message reaches is noted, one more with each time."""
+
+SENT_ON_BY = ("X-Sieve-Redirected-From", "X-MS-Exchange-Inbox-Rules-Loop", "X-Loop")
+"""Headers in which a mailbox notes that it sent a message on by itself."""
 
 
 class Rule(StrEnum):
@@ -60,6 +73,7 @@ class Reason(StrEnum):
     ADDRESS_PENDING = "address_pending"
     ADDRESS_REJECTED = "address_rejected"
     UNREADABLE = "unreadable"
+    LOOP = "loop"
     TOO_LARGE = "too_large"
     NOT_HANDED_OVER = "not_handed_over"
 
@@ -79,6 +93,7 @@ REASON_LABELS = {
     Reason.ADDRESS_PENDING: "The address waits for approval",
     Reason.ADDRESS_REJECTED: "The address was rejected",
     Reason.UNREADABLE: "The message could not be read",
+    Reason.LOOP: "The message goes in a circle",
     Reason.TOO_LARGE: "Larger than the maximum message size",
     Reason.NOT_HANDED_OVER: "The server does not hand it over",
 }
@@ -90,6 +105,7 @@ REFUSALS = {
     Reason.ADDRESS_PENDING: "the address waits for approval",
     Reason.ADDRESS_REJECTED: "the address was rejected",
     Reason.UNREADABLE: "the message could not be read",
+    Reason.LOOP: "the message goes in a circle",
     Reason.TOO_LARGE: "it is larger than the maximum message size",
     Reason.NOT_HANDED_OVER: "the server does not hand it over",
 }
@@ -108,19 +124,45 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Whose address it is, and whether mail may be delivered there; `why_not` is set when it may not."""
+    """Whose address it is, and whether mail may be delivered there; `why_not` is set when it may not.
+
+    `is_additional`: the mailbox has another address, and this is a further one.
+    """
 
     mailbox_id: int
     kind: Kind
     name: str
     may_receive: bool = True
     why_not: Reason | None = None
+    is_additional: bool = False
 
 
 class Directory(Protocol):
     """The known addresses. Comparison is case-insensitive; None for an address nobody here has."""
 
     def find(self, address: str) -> Entry | None: ...
+
+
+class HeaderRule(NamedTuple):
+    """A routing header: trusted means that our own servers write it."""
+
+    name: str
+    is_trusted: bool = True
+
+
+def trusted(names: Iterable[str]) -> tuple[HeaderRule, ...]:
+    """Routing headers of these names, all trusted."""
+    return tuple(HeaderRule(name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say about routing; `headers` stand in the order in which they count."""
+
+    headers: tuple[HeaderRule, ...] = trusted(ROUTING_HEADERS)
+    use_to_and_cc: bool = True
+    use_plus_addresses: bool = True
+    servers: Servers = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +177,18 @@ class Target:
     evidence: str
 
 
+class Refused(NamedTuple):
+    """One who was found and may not receive, and why."""
+
+    mailbox_id: int
+    name: str
+    evidence: str
+    why: Reason
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The decision: targets, or else a reason.
+    """The decision: targets, or else a reason. `refused` are those who were found and may not receive.
 
     `explanation` is the decision in a sentence or two; `considered` has a line for all that was passed over.
     `waiting_for` is the mailbox whose change would let the message through. `message` is what is to be
@@ -150,48 +201,67 @@ class Route:
     waiting_for: int | None
     considered: tuple[str, ...]
     message: Parsed
+    refused: tuple[Refused, ...] = ()
 
 
-def route(
-    parsed: Parsed,
-    source: Source,
-    directory: Directory,
-    headers: Sequence[str] = ROUTING_HEADERS,
-    use_to_and_cc: bool = True,
-) -> Route:
-    """Decide for whom `parsed`, collected from `source`, is. `headers` are the names for rule 2, in order."""
+def route(parsed: Parsed, source: Source, directory: Directory, rules: Rules = Rules()) -> Route:
+    """Decide for whom `parsed`, collected from `source`, is."""
     if source.kind != "forward":
         return _to_own_mailbox(parsed, source)
-    search = _Search(parsed, source, directory, _occurrences(parsed, headers), use_to_and_cc)
+    trace = read(parsed.headers, rules.servers)
+    search = _Search(parsed, source, directory, _occurrences(parsed, rules.headers), rules, trace)
+    if circle := search.went_in_a_circle():
+        return search.decide([], Reason.LOOP, circle)
     hits = search.forwarded_as_attachment() or search.redirected() or search.to_and_cc()
     return search.decide(hits)
 
 
-def addresses_in(parsed: Parsed, headers: Sequence[str] = ROUTING_HEADERS) -> set[str]:
+def addresses_in(parsed: Parsed, rules: Rules = Rules()) -> set[str]:
     """Every address route() may ask the directory for, in lower case."""
-    written = {address for occurrence in _occurrences(parsed, headers) for address in occurrence.addresses}
-    return {address.lower() for address in (*written, parsed.sender, *parsed.to, *parsed.cc) if address}
+    found = _occurrences(parsed, rules.headers)
+    written = {address for occurrence in found for address in occurrence.addresses}
+    asked = {address for address in (*written, parsed.sender, *parsed.to, *parsed.cc) if address}
+    bare = {without_tag(address) for address in asked} if rules.use_plus_addresses else set()
+    return {address.lower() for address in asked | bare if address}
+
+
+def without_tag(address: str) -> str:
+    """The address of which this is a plus-address (RFC 5233): amara@ of amara+orders@; "" when it is none."""
+    local, _, domain = address.rpartition("@")
+    base, plus, _ = local.partition("+")
+    return f"{base}@{domain}" if base and plus and not local.startswith('"') else ""
 
 
 class _Occurrence(NamedTuple):
-    """One routing header of the message, what a sentence calls it, and the addresses that count in it."""
+    """One routing header of the message: its place there, what a sentence calls it, and what counts in it."""
 
     header: str
     phrase: str
     addresses: tuple[str, ...]
+    place: int
+    is_trusted: bool
 
 
-def _occurrences(parsed: Parsed, headers: Sequence[str]) -> list[_Occurrence]:
-    """In the order of `headers`, and the topmost first within one name."""
-    return [occurrence for name in headers for occurrence in _of_one_name(parsed, name)]
+def _occurrences(parsed: Parsed, headers: Sequence[HeaderRule]) -> list[_Occurrence]:
+    """The trusted ones first, in the order of `headers`, and the topmost first within one name."""
+    ordered = sorted(headers, key=lambda rule: not rule.is_trusted)
+    return [occurrence for rule in ordered for occurrence in _of_one_name(parsed, rule)]
 
 
-def _of_one_name(parsed: Parsed, name: str) -> Iterator[_Occurrence]:
-    written = [header.written for header in parsed.headers if header.name.lower() == name.lower()]
+def _of_one_name(parsed: Parsed, rule: HeaderRule) -> Iterator[_Occurrence]:
+    name = rule.name
+    written = _written(parsed, name)
     limit = 1 if name.lower() in FIRST_ADDRESS_ONLY else MAX_ADDRESSES
-    for number, value in enumerate(written):
+    for number, (index, value) in enumerate(written):
         phrase = f"The {_ordinal(number)} {name} header" if len(written) > 1 else f"The {name} header"
-        yield _Occurrence(name, phrase, tuple(found.address for found in addresses(value, limit)))
+        found = tuple(found.address for found in addresses(value, limit))
+        yield _Occurrence(name, phrase, found, index, rule.is_trusted)
+
+
+def _written(parsed: Parsed, name: str) -> list[tuple[int, str]]:
+    """Place and value of each header of this name."""
+    named = enumerate(parsed.headers)
+    return [(index, header.written) for index, header in named if header.name.lower() == name.lower()]
 
 
 def _ordinal(number: int) -> str:
@@ -222,8 +292,30 @@ class _Search:
     source: Source
     directory: Directory
     occurrences: list[_Occurrence]
-    use_to_and_cc: bool
+    rules: Rules
+    trace: Trace
     considered: list[str] = field(default_factory=list)
+
+    def went_in_a_circle(self) -> str:
+        """Why this message would come back again and again, as a sentence; "" when it would not."""
+        here = self.source.email_address
+        if len(self.trace.hops) > MAX_HOPS:
+            return f"It went through {len(self.trace.hops)} servers: more than {MAX_HOPS} is a circle."
+        if name := next((name for name in STATIONS if self._stops_here(name) > 1), ""):
+            return f"It reached {here} more than once, as its {name} headers tell: something sends it back."
+        if name := next((name for name in SENT_ON_BY if self._names_source(name)), ""):
+            return f"{here} itself sent it on, as its {name} header tells, and it came back."
+        return ""
+
+    def _stops_here(self, name: str) -> int:
+        """How often it reached the collecting mailbox; two notes of one server are one time."""
+        places = self._names_source(name)
+        hops = [hop.index for hop in self.trace.hops]
+        return len({sum(hop < place for hop in hops) for place in places})
+
+    def _names_source(self, name: str) -> list[int]:
+        written = _written(self.parsed, name)
+        return [i for i, value in written if any(self._is_source(one.address) for one in addresses(value))]
 
     def forwarded_as_attachment(self) -> list[_Hit]:
         """Rule 1: who sent it, if it was sent only to the collecting mailbox and carries one message."""
@@ -236,23 +328,54 @@ class _Search:
         if not self._sent_here_only():
             here = self.source.email_address
             return self._pass_over(f"Not forwarded as attachment: {here} is not its only known recipient.")
+        if not (vouched := self._sender_is_verified()):
+            return self._pass_over(f"Not forwarded as attachment: {self._unconfirmed()}")
         where = f"The message was forwarded as an attachment by {self.parsed.sender}"
-        return [self._hit(Rule.FORWARDED_AS_ATTACHMENT, "From", self.parsed.sender, sender, where)]
+        return [self._hit(Rule.FORWARDED_AS_ATTACHMENT, "From", self.parsed.sender, sender, where, vouched)]
+
+    def _sender_is_verified(self) -> str:
+        """Why the outer sender is believed, as a sentence; "" when it is not."""
+        if not self.trace.is_judged:
+            return "Nothing confirms this sender: the settings name no mail servers of our own."
+        if self.trace.boundary is None:
+            return "It never left our own servers."
+        domain = self.parsed.sender.rpartition("@")[2]
+        method = vouched_by(self.parsed.headers, self.trace, self.rules.servers, domain)
+        return f"Our server confirmed the sender: {method}=pass." if method else ""
+
+    def _unconfirmed(self) -> str:
+        came_from = self.trace.boundary.sender if self.trace.boundary else "outside"
+        return (
+            f"it came from outside ({came_from}), and no server of ours confirms that {self.parsed.sender} "
+            "sent it."
+        )
 
     def redirected(self) -> list[_Hit]:
         """Rule 2: the first known address, by the order of the headers, then from the top."""
-        for header, phrase, found in self.occurrences:
-            for address in found:
-                entry = self._look_up(address, phrase)
-                if entry is not None:
-                    return [self._hit(Rule.REDIRECTED, header, address, entry, f"{phrase} names {address}")]
-            if not found:
-                self._pass_over(f"{phrase} names no address.")
+        for one in self.occurrences:
+            is_below = self.trace.is_below(one.place)
+            if one.is_trusted and is_below:
+                self._pass_over_below(one)
+                continue
+            doubt = "" if one.is_trusted or is_below is False else "Anyone may have written this header."
+            for address in one.addresses:
+                if entry := self._look_up(address, one.phrase):
+                    where = f"{one.phrase} names {address}"
+                    return [self._hit(Rule.REDIRECTED, one.header, address, entry, where, doubt)]
+            if not one.addresses:
+                self._pass_over(f"{one.phrase} names no address.")
         return [] if self.occurrences else self._pass_over("It has no header of a redirected copy.")
+
+    def _pass_over_below(self, one: _Occurrence) -> None:
+        named = ", ".join(one.addresses[:3]) or "no address"
+        self._pass_over(
+            f"{one.phrase} names {named}, but stands below the first line of a foreign server: anyone may have "
+            "written it."
+        )
 
     def to_and_cc(self) -> list[_Hit]:
         """Rule 3: everyone known whom the sender wrote to, each once."""
-        if not self.use_to_and_cc:
+        if not self.rules.use_to_and_cc:
             return self._pass_over("To and Cc are not used: this is switched off in the settings.")
         hits: dict[int, _Hit] = {}
         for header, found in (("To", self.parsed.to), ("Cc", self.parsed.cc)):
@@ -265,30 +388,32 @@ class _Search:
             self._pass_over("To and Cc name no address.")
         return list(hits.values())
 
-    def decide(self, hits: list[_Hit]) -> Route:
+    def decide(
+        self,
+        hits: list[_Hit],
+        reason: Reason = Reason.NO_RECIPIENT_MATCHED,
+        sentence: str = "No address of a user or queue was found in the message.",
+    ) -> Route:
         """Deliver to those who may receive; one who may not never holds up the others."""
         refused = [hit for hit in hits if not hit.entry.may_receive]
         targets = tuple(hit.target() for hit in hits if hit.entry.may_receive)
         if not hits:
-            sentence = "No address of a user or queue was found in the message."
-            return self._route(targets, Reason.NO_RECIPIENT_MATCHED, sentence)
+            return self._route(targets, reason, sentence, [])
         if not targets:
-            return self._waiting(refused[0])
+            explanation = f"{refused[0].evidence} {_refusal(refused[0].entry)}"
+            return self._route((), _why(refused[0].entry), explanation, refused)
         for hit in refused:
             self._pass_over(f"{hit.evidence} {_refusal(hit.entry)}")
-        return self._route(targets, None, " ".join(target.evidence for target in targets))
-
-    def _waiting(self, hit: _Hit) -> Route:
-        reason = hit.entry.why_not or Reason.MAILBOX_INACTIVE
-        return self._route((), reason, f"{hit.evidence} {_refusal(hit.entry)}", hit)
+        return self._route(targets, None, " ".join(target.evidence for target in targets), refused)
 
     def _route(
         self,
         targets: tuple[Target, ...],
         reason: Reason | None,
         explanation: str,
-        waiting: _Hit | None = None,
+        refused: list[_Hit],
     ) -> Route:
+        waiting = refused[0] if refused and not targets else None
         deciding = waiting.rule if waiting else next((target.rule for target in targets), None)
         inner = self.parsed.forwarded if deciding is Rule.FORWARDED_AS_ATTACHMENT else None
         return Route(
@@ -298,15 +423,24 @@ class _Search:
             waiting_for=waiting.entry.mailbox_id if waiting else None,
             considered=self._lines(),
             message=inner or self.parsed,
+            refused=tuple(
+                Refused(hit.entry.mailbox_id, hit.entry.name, hit.evidence, _why(hit.entry))
+                for hit in refused
+            ),
         )
 
     def _lines(self) -> tuple[str, ...]:
         more = len(self.considered) - MAX_CONSIDERED
         return (*self.considered[:MAX_CONSIDERED], *([f"… and {more} more."] if more > 0 else []))
 
-    def _hit(self, rule: Rule, header: str, address: str, entry: Entry, where: str) -> _Hit:
-        evidence = f"{where}, the address of the {entry.kind} {entry.name}."
-        return _Hit(rule, header, address, entry, evidence)
+    def _hit(self, rule: Rule, header: str, address: str, entry: Entry, where: str, remark: str = "") -> _Hit:
+        evidence = f"{where}, {self._what(address, entry)} of the {entry.kind} {entry.name}."
+        return _Hit(rule, header, address, entry, " ".join(filter(None, (evidence, remark))))
+
+    def _what(self, address: str, entry: Entry) -> str:
+        if self.directory.find(address) is None:
+            return "a plus-address"
+        return "an additional address" if entry.is_additional else "the address"
 
     def _look_up(self, address: str, phrase: str) -> Entry | None:
         """The user or queue of an address that `phrase` names; leaves a line when it is none."""
@@ -319,10 +453,16 @@ class _Search:
     def _known(self, address: str) -> Entry | None:
         if not address or self._is_forward(address):
             return None
-        return self.directory.find(address)
+        return self._find(address)
+
+    def _find(self, address: str) -> Entry | None:
+        """By the full address, or else by the one of which it is a plus-address."""
+        entry = self.directory.find(address)
+        bare = without_tag(address) if self.rules.use_plus_addresses else ""
+        return self.directory.find(bare) if entry is None and bare else entry
 
     def _is_forward(self, address: str) -> bool:
-        entry = self.directory.find(address)
+        entry = self._find(address)
         return self._is_source(address) or (entry is not None and entry.kind == "forward")
 
     def _is_source(self, address: str) -> bool:
@@ -340,9 +480,12 @@ class _Search:
         return []
 
 
+def _why(entry: Entry) -> Reason:
+    return entry.why_not or Reason.MAILBOX_INACTIVE
+
+
 def _refusal(entry: Entry) -> str:
-    reason = entry.why_not or Reason.MAILBOX_INACTIVE
-    return f"It can't be delivered there: {REFUSALS[reason]}."
+    return f"It can't be delivered there: {REFUSALS[_why(entry)]}."
 
 
 def _to_own_mailbox(parsed: Parsed, source: Source) -> Route:

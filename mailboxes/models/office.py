@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from emailprofiles import history
 from emailprofiles.models import EmailServerProfile
 from emailprofiles.rules import FieldRule, one_of
 
-from ..routing import ROUTING_HEADERS
+from ..routing import ROUTING_HEADERS, HeaderRule
 from .choices import ActMethod, AlertLevel, Approval, Direction, IncomingMethod, Kind, OutgoingMethod
 from .mailbox import Mailbox
 from .people import User
@@ -164,7 +165,13 @@ def _clip(method: str, kind: str, able: bool) -> str:
     return method
 
 
-history.watch(EmailConfigurationSettings, labels={"routing_headers": "Routing headers"})
+history.watch(
+    EmailConfigurationSettings,
+    labels={
+        "routing_headers": "Routing headers",
+        "untrusted_routing_headers": "Routing headers that anyone may write",
+    },
+)
 
 
 class RoutingHeader(models.Model):
@@ -189,28 +196,41 @@ class RoutingHeader(models.Model):
         return self.name
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The headers in order."""
-        return tuple(cls.objects.values_list("name", flat=True))
+    def names(cls, *, is_trusted: bool | None = None) -> tuple[str, ...]:
+        """The headers in order; or those alone that are trusted, or not."""
+        rows = cls.objects.all() if is_trusted is None else cls.objects.filter(is_trusted=is_trusted)
+        return tuple(rows.values_list("name", flat=True))
 
     @classmethod
-    def replace(cls, names: tuple[str, ...] | list[str]) -> None:
+    def listed(cls) -> tuple[HeaderRule, ...]:
+        """The headers in order, as routing asks for them."""
+        return tuple(HeaderRule(row.name, row.is_trusted) for row in cls.objects.all())
+
+    @classmethod
+    def replace(cls, names: Sequence[str], untrusted: Sequence[str] = ()) -> None:
         """Put these headers, in this order, in place of all others; the history says it in one sentence."""
         with transaction.atomic():
-            before = cls.names()
-            if before == tuple(names):
+            before = {label: cls.names(is_trusted=label == "routing_headers") for label in HEADER_LISTS}
+            after = dict(zip(HEADER_LISTS, (tuple(names), tuple(untrusted)), strict=True))
+            if before == after:
                 return
             cls.objects.all().delete()
-            cls.put(names)
-            settings = EmailConfigurationSettings.load()
-            history.note(settings, routing_headers=(", ".join(before), ", ".join(names)))
+            cls.put(names, untrusted)
+            changed = [label for label in HEADER_LISTS if before[label] != after[label]]
+            changes = {label: (", ".join(before[label]), ", ".join(after[label])) for label in changed}
+            history.note(EmailConfigurationSettings.load(), **changes)
 
     @classmethod
-    def put(cls, names: tuple[str, ...] | list[str]) -> None:
-        """Store these headers where there are none."""
+    def put(cls, names: Sequence[str], untrusted: Sequence[str] = ()) -> None:
+        """Store these headers where there are none: the trusted ones, then the others."""
+        rules = [*((name, True) for name in names), *((name, False) for name in untrusted)]
         RoutingHeader.objects.bulk_create(
-            RoutingHeader(position=number, name=name) for number, name in enumerate(names)
+            RoutingHeader(position=number, name=name, is_trusted=is_trusted)
+            for number, (name, is_trusted) in enumerate(rules)
         )
+
+
+HEADER_LISTS = ("routing_headers", "untrusted_routing_headers")
 
 
 class Alert(models.Model):

@@ -16,7 +16,7 @@ from django.utils import timezone
 from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
 from .. import routing
-from ..directory import AddressDirectory
+from ..directory import AddressDirectory, rules_of
 from ..models import (
     Attachment,
     Delivery,
@@ -25,7 +25,6 @@ from ..models import (
     Mailbox,
     Message,
     MessageState,
-    RoutingHeader,
     SkippedMessage,
     SkipReason,
 )
@@ -289,20 +288,21 @@ class Sorter:
     """Routes what was read, by the office's rules as they are at the start of a pass."""
 
     mailbox: Mailbox
-    headers: tuple[str, ...] = field(default_factory=RoutingHeader.names)
     settings: EmailConfigurationSettings = field(default_factory=EmailConfigurationSettings.load)
+    rules: routing.Rules = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rules = rules_of(self.settings)
 
     def decide(self, read: Iterable[tuple[Message, Parsed]]) -> list[Decided]:
-        """One query for the directory, whatever the number of messages."""
+        """Two queries for the directory, whatever the number of messages."""
         pairs = list(read)
-        asked = (routing.addresses_in(parsed, self.headers) for _, parsed in pairs)
+        asked = (routing.addresses_in(parsed, self.rules) for _, parsed in pairs)
         directory = AddressDirectory(set().union(*asked))
         return [self._decide(message, parsed, directory) for message, parsed in pairs]
 
     def _decide(self, message: Message, parsed: Parsed, directory: AddressDirectory) -> Decided:
-        source = source_of(self.mailbox)
-        route = routing.route(parsed, source, directory, self.headers, self.settings.route_by_to_and_cc)
-        return Decided(message, parsed, route)
+        return Decided(message, parsed, routing.route(parsed, source_of(self.mailbox), directory, self.rules))
 
 
 def source_of(mailbox: Mailbox) -> Source:

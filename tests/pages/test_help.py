@@ -20,7 +20,17 @@ from mailboxes.handbook import Topic, topic, topics
 from mailboxes.models import ActMethod, Approval, IncomingMethod, OutgoingMethod, TestStatus
 from mailboxes.parsing import parse
 from mailboxes.roles import Role
-from mailboxes.routing import REASON_LABELS, ROUTING_HEADERS, RULE_LABELS, Entry, Rule, Source, route
+from mailboxes.routing import (
+    REASON_LABELS,
+    ROUTING_HEADERS,
+    RULE_LABELS,
+    Entry,
+    Rule,
+    Rules,
+    Source,
+    route,
+    trusted,
+)
 from tests.conftest import Office
 
 from .letters import collected, delivered
@@ -270,7 +280,7 @@ def test_each_listing_of_headers_leads_to_the_person(read: Callable[[str], Page]
     source = Source(2, "forward", "forwardmailbox@contoso.com", "Collection 1")
     for name, (header, must_be_added) in LEAVES.items():
         raw = listings[f"leaves-{name}"].strip().replace("\n", "\r\n") + "\r\n\r\nHello\r\n"
-        found = route(parse(raw.encode()), source, OnlyNoah(), (*ROUTING_HEADERS, header))
+        found = route(parse(raw.encode()), source, OnlyNoah(), Rules(trusted((*ROUTING_HEADERS, header))))
         assert [(target.header, target.address) for target in found.targets] == [(header, NOAH)], name
         assert (header not in ROUTING_HEADERS) is must_be_added
 

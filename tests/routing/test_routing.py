@@ -17,9 +17,11 @@ from mailboxes.routing import (
     Reason,
     Route,
     Rule,
+    Rules,
     Source,
     addresses_in,
     route,
+    trusted,
 )
 
 COLLECTION = Source(1, "forward", "forwardmailbox@contoso.com", "Collection 1")
@@ -60,7 +62,7 @@ def mail(written: str) -> Parsed:
 
 
 def routed(written: str, headers: Iterable[str] = ROUTING_HEADERS, use_to_and_cc: bool = True) -> Route:
-    return route(mail(written), COLLECTION, office(), tuple(headers), use_to_and_cc)
+    return route(mail(written), COLLECTION, office(), Rules(trusted(headers), use_to_and_cc))
 
 
 def pending(entry: Entry) -> Entry:
@@ -193,7 +195,8 @@ EXIM_ENVELOPE_TO = """
             Rule.FORWARDED_AS_ATTACHMENT,
             {10},
             "The message was forwarded as an attachment by Amara@contoso.com, "
-            "the address of the user Amara Okafor.",
+            "the address of the user Amara Okafor. Nothing confirms this sender: the settings name no mail "
+            "servers of our own.",
         ),
         (
             GMAIL_FORWARDING,
@@ -464,7 +467,7 @@ def test_always_a_decision_and_never_a_forward_mailbox(
         address: pending(entry) if address in unapproved else entry for address, entry in PEOPLE.items()
     }
     directory = Office(entries)
-    decision = route(parsed, source, directory, ROUTING_HEADERS, use_to_and_cc)
+    decision = route(parsed, source, directory, Rules(use_to_and_cc=use_to_and_cc))
     assert bool(decision.targets) == (decision.reason is None)
     assert not {target.mailbox_id for target in decision.targets} & {1, 2}
     assert len({target.mailbox_id for target in decision.targets}) == len(decision.targets)
