@@ -6,6 +6,7 @@ It runs in a child process (`mailboxes.sync.parser`), because bytes of strangers
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from mailboxes import mime
+from mailboxes import filetypes, mime
 from mailboxes.addresslist import MAX_ADDRESSES, Address, addresses
 
 MAX_ATTACHMENTS = 200
@@ -41,13 +42,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One attachment: a harmless file name, never empty; the Content-ID is without brackets."""
+    """One attachment: a harmless file name, never empty; the Content-ID is without brackets.
+
+    `content_type` is what the part says of itself, `detected_type` what its first bytes are, "" if unknown.
+    """
 
     name: str
     content_type: str
     content_id: str
     is_inline: bool
     data: bytes = field(repr=False)
+    detected_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,20 @@ def parse(raw: bytes) -> Parsed:
         raise
     except Exception:  # the promise of this function; the tests call _parse, so that nothing hides behind it
         return Parsed(body_digest=hashlib.sha256(raw).hexdigest(), defects=("the message could not be read",))
+
+
+def attached(request: bytes) -> dict[int, bytes]:
+    """The bytes of some attachments, by their numbers; those that are not there are left out.
+
+    `request` is one line of JSON, then the message as it was collected: {"numbers": [1, 2], "forwarded": false},
+    with `forwarded` for the numbers of the inner message.
+    """
+    line, _, raw = request.partition(b"\n")
+    asked = json.loads(line)
+    parsed = _parse(raw, with_forwarded=asked["forwarded"])
+    message = parsed.forwarded if asked["forwarded"] else parsed
+    found = dict(enumerate(message.attachments if message else (), start=1))
+    return {number: found[number].data for number in asked["numbers"] if number in found}
 
 
 def _parse(raw: bytes, with_forwarded: bool) -> Parsed:
@@ -239,6 +258,7 @@ def _attachment(part: mime.Part, data: bytes, number: int) -> Attachment:
         content_id=part.content_id[:255],
         is_inline=part.disposition != "attachment" and bool(part.content_id or part.disposition == "inline"),
         data=data,
+        detected_type=filetypes.detect(data),
     )
 
 
@@ -258,16 +278,33 @@ _SUFFIXES = {
 
 
 def file_name(written: str, content_type: str, number: int) -> str:
-    """A file name that does no harm anywhere: no path, no invisible characters, 1 to 200 characters."""
+    """A file name that does no harm anywhere: no path, no drive, no invisible characters, no device of Windows.
+
+    1 to 200 octets in UTF-8, and the last extension is always kept: it says what a double click would do.
+    """
     last = re.split(r"[/\\]", written)[-1]
     visible = "".join(letter for letter in last if unicodedata.category(letter) not in _INVISIBLE)
-    name = re.sub(r'[<>:"|?*]', "_", " ".join(visible.split())).strip(" .")
+    without_drive = re.sub(r"^[A-Za-z]:", "", visible.strip())
+    name = re.sub(r'[<>:"|?*]', "_", " ".join(without_drive.split())).strip(" .")
     if not name:
         return f"attachment-{number}{_SUFFIXES.get(content_type, '')}"
+    if _DEVICE.match(name):
+        name = f"_{name}"
     stem, dot, suffix = name.rpartition(".")
-    if not dot or len(suffix) > 20:
-        return name[:MAX_FILE_NAME].rstrip(" .")
-    return stem[: MAX_FILE_NAME - len(suffix) - 1] + dot + suffix
+    if not dot or len(suffix.encode()) > 80:
+        return _cut(name, MAX_FILE_NAME).rstrip(" .")
+    return _cut(stem, MAX_FILE_NAME - len(suffix.encode()) - 1).rstrip(" ") + dot + suffix
+
+
+def _cut(text: str, octets: int) -> str:
+    """The beginning of `text` that fits into so many octets, no character cut in two."""
+    return text.encode()[:octets].decode("utf-8", "ignore")
+
+
+_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\.|$)", re.IGNORECASE
+)
+"""Names that are devices on Windows, whatever extension follows."""
 
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from emailprofiles.rules import FieldRule, one_of
 
-from .. import roles
+from .. import filetypes, roles
 from ..routing import REASON_LABELS, RULE_LABELS, Reason, Rule
 from .choices import MessageState, SkipReason
 from .mailbox import Mailbox
@@ -209,7 +209,12 @@ class Deliveries(models.QuerySet["Delivery"]):
 
 
 class Attachment(models.Model):
-    """A part with a name; downloads only, never shown by us."""
+    """A part with a name; downloads only, never shown by us.
+
+    Its bytes are those in the message's `raw`, stored once: `number` says which part it is, `in_forwarded` that
+    the numbers are those of the message that was forwarded as attachment. `content_type` is what the part says
+    of itself, `detected_type` what its bytes are; `blocked_because` is the sentence for a blocked one.
+    """
 
     message = models.ForeignKey(Message, models.CASCADE, related_name="attachments")
     number = models.PositiveSmallIntegerField()
@@ -217,8 +222,10 @@ class Attachment(models.Model):
     content_type = models.CharField(max_length=255)
     content_id = models.TextField(blank=True)
     size = models.PositiveBigIntegerField()
+    in_forwarded = models.BooleanField(default=False)
+    detected_type = models.CharField(max_length=100, blank=True)
     is_blocked = models.BooleanField(default=False)
-    data = models.BinaryField()
+    blocked_because = models.CharField(max_length=200, blank=True)
 
     class Meta:
         ordering = ("message", "number")
@@ -228,6 +235,16 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def disagreement(self) -> str:
+        """One sentence when it is not what it says."""
+        return filetypes.disagrees(self.name, self.content_type, self.detected_type)
+
+    @property
+    def shown_name(self) -> str:
+        """The name for a page, long ones cut in the middle: the end says what a double click would do."""
+        return self.name if len(self.name) <= 80 else f"{self.name[:45]} … {self.name[-30:]}"
 
 
 class Delivery(models.Model):

@@ -95,6 +95,11 @@ class EmailConfigurationSettings(models.Model):
         if sentence := NO_TRANSPORT.get(self.default_act_method):
             raise ValidationError({"default_act_method": sentence})
 
+    def blocked_extensions(self) -> frozenset[str]:
+        """In lower case, without dots."""
+        written = self.blocked_attachment_extensions.lower().replace(",", " ").split()
+        return frozenset(extension.strip(".*") for extension in written) - {""}
+
     @classmethod
     def load(cls) -> EmailConfigurationSettings:
         """The record, made with the shipped defaults when there is none yet."""

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
-from .. import routing
+from .. import filetypes, routing
 from ..directory import AddressDirectory, rules_of
 from ..models import (
     Attachment,
@@ -276,11 +276,12 @@ def _bind(old: Message, row: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A kept message, what was read in it, and for whom it is."""
+    """A kept message, what was read in it, for whom it is, and which extensions of attachments are blocked."""
 
     message: Message
     parsed: Parsed
     route: Route
+    blocked: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -302,7 +303,8 @@ class Sorter:
         return [self._decide(message, parsed, directory) for message, parsed in pairs]
 
     def _decide(self, message: Message, parsed: Parsed, directory: AddressDirectory) -> Decided:
-        return Decided(message, parsed, routing.route(parsed, source_of(self.mailbox), directory, self.rules))
+        route = routing.route(parsed, source_of(self.mailbox), directory, self.rules)
+        return Decided(message, parsed, route, self.settings.blocked_extensions())
 
 
 def source_of(mailbox: Mailbox) -> Source:
@@ -416,6 +418,7 @@ def content(parsed: Parsed) -> dict[str, str | datetime | None]:
 
 def _attachments(one: Decided) -> Iterator[Attachment]:
     for number, part in enumerate(one.route.message.attachments, 1):
+        because = filetypes.why_blocked(part.name, part.content_type, part.detected_type, one.blocked)
         yield Attachment(
             message=one.message,
             number=number,
@@ -423,7 +426,10 @@ def _attachments(one: Decided) -> Iterator[Attachment]:
             content_type=part.content_type[:255],
             content_id=part.content_id,
             size=len(part.data),
-            data=part.data,
+            in_forwarded=one.route.message is not one.parsed,
+            detected_type=part.detected_type,
+            is_blocked=bool(because),
+            blocked_because=because,
         )
 
 

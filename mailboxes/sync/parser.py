@@ -11,6 +11,7 @@ is killed, and a new one reads on.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pkgutil
 import resource
@@ -30,6 +31,7 @@ from typing import Any, Self
 from mailboxes.parsing import Parsed
 
 PARSE = "mailboxes.parsing:parse"
+ATTACHED = "mailboxes.parsing:attached"
 DEADLINE = 30.0
 MEMORY = 1 << 30
 START_ATTEMPTS = 3
@@ -63,7 +65,12 @@ class Parser:
     def parse_many(self, raws: Sequence[bytes]) -> Iterator[Parsed | Poison]:
         """One result per message, in order. Raises ParserFailed when no child can be started."""
         for raw in raws:
-            yield self._parse(raw)
+            yield self._ask(raw)
+
+    def take_out(self, request: bytes) -> dict[int, bytes] | Poison:
+        """One request for attachments; only for a child that runs ATTACHED."""
+        answer: dict[int, bytes] | Poison = self._ask(request)
+        return answer
 
     def close(self) -> None:
         """End the child; the parser can be used again, with a new one."""
@@ -79,7 +86,7 @@ class Parser:
     ) -> None:
         self.close()
 
-    def _parse(self, raw: bytes) -> Parsed | Poison:
+    def _ask(self, raw: bytes) -> Any:
         child = self._ready_child()
         try:
             answer = child.ask(raw, self._deadline)
@@ -106,6 +113,13 @@ class Parser:
                 return child
             child.kill()
         raise ParserFailed(f"the parser child does not start ({self._target})")
+
+
+def take_out(raw: bytes, numbers: Sequence[int], forwarded: bool) -> dict[int, bytes] | Poison:
+    """The bytes of these attachments, decoded in a child of its own with the limits of reading a message."""
+    request = json.dumps({"numbers": list(numbers), "forwarded": forwarded}).encode() + b"\n" + raw
+    with Parser(target=ATTACHED) as parser:
+        return parser.take_out(request)
 
 
 class _Child:
@@ -136,12 +150,13 @@ class _Child:
         except (OSError, EOFError):
             return False
 
-    def ask(self, raw: bytes, deadline: float) -> Parsed | Poison:
+    def ask(self, raw: bytes, deadline: float) -> Any:
+        """What the child's function made of `raw`, or Poison."""
         try:
             self._pipe.send_bytes(raw)
             if not self._pipe.poll(deadline):
                 return Poison(f"Reading the message took more than {deadline:g} seconds.")
-            answer: Parsed | Poison = self._pipe.recv()
+            answer = self._pipe.recv()
         except (OSError, EOFError):
             return Poison(f"Reading the message ended the parser ({self._ending()}).")
         return answer

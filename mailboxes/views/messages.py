@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import BinaryField, Prefetch, Q, QuerySet, Value
 from django.db.models.functions import Substr
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.dateparse import parse_datetime
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
@@ -23,6 +24,7 @@ from .. import mime, roles, safehtml
 from ..access import person
 from ..models import Attachment, Delivery, Mailbox, Message, MessageState, User
 from ..models.mail import Messages
+from ..sync.parser import Poison, take_out
 
 PAGE = 50
 HEADERS_SHOWN = 64 * mime.KB
@@ -77,14 +79,14 @@ class Page:
     after: str
 
 
-def page_of(messages: QuerySet[Message], request: HttpRequest) -> Page:
+def page_of(rows_of: QuerySet[Message], request: HttpRequest) -> Page:
     """The page that `before` or `after` in the address asks for; one query, whatever the size."""
     before, after = (Place.read(request.GET.get(name, "")) for name in ("before", "after"))
     if after is not None:
-        rows = list(messages.filter(after.newer()).order_by("received_at", "pk")[: PAGE + 1])
+        rows = list(rows_of.filter(after.newer()).order_by("received_at", "pk")[: PAGE + 1])
         more, rows = len(rows) > PAGE, rows[:PAGE][::-1]
         return _page(rows, older=bool(rows), newer=more)
-    found = messages.filter(before.older()) if before else messages
+    found = rows_of.filter(before.older()) if before else rows_of
     rows = list(found.order_by("-received_at", "-pk")[: PAGE + 1])
     return _page(rows[:PAGE], older=len(rows) > PAGE, newer=before is not None)
 
@@ -97,11 +99,11 @@ def _page(rows: list[Message], *, older: bool, newer: bool) -> Page:
     )
 
 
-def searched(messages: QuerySet[Message], words: str) -> QuerySet[Message]:
+def searched(among: QuerySet[Message], words: str) -> QuerySet[Message]:
     """Those whose subject, sender or Message-ID contains what was typed."""
     if not (words := words.replace("\x00", "").strip()):
-        return messages
-    return messages.filter(
+        return among
+    return among.filter(
         Q(subject__icontains=words)
         | Q(sender__icontains=words)
         | Q(sender_name__icontains=words)
@@ -115,15 +117,13 @@ def message_list(request: HttpRequest) -> HttpResponse:
     """Newest first; what a person may not see does not exist for them."""
     user, asked = person(request), request.GET.get("mailbox", "").replace("\x00", "").strip()
     mailbox = _mailbox(user, asked)
-    messages = _rows(request)
+    shown = _rows(request)
     if state := request.GET.get("state", ""):
-        messages = messages.filter(state=state)
+        shown = shown.filter(state=state)
     if asked:
-        messages = (
-            messages.filter(_by_way(mailbox, request.GET.get("way", ""))) if mailbox else messages.none()
-        )
+        shown = shown.filter(_by_way(mailbox, request.GET.get("way", ""))) if mailbox else shown.none()
     context = {
-        "page": page_of(searched(messages, request.GET.get("q", "")), request),
+        "page": page_of(searched(shown, request.GET.get("q", "")), request),
         "states": MessageState.choices,
         "mailbox": mailbox,
         "may_see_all": user.has_perm(roles.ADMINISTER),
@@ -181,7 +181,7 @@ def message(request: HttpRequest, pk: int) -> HttpResponse:
         "considered": found.considered.splitlines(),
         "defects": found.defects.splitlines(),
         "disposal": DISPOSALS.get(found.disposal, found.disposal),
-        "attachments": found.attachments.defer("data"),
+        "attachments": found.attachments.all(),
     }
     return render(request, "mailboxes/message.html", context)
 
@@ -230,10 +230,22 @@ def _pictures(found: Message) -> dict[str, str]:
         content_type__in=safehtml.PICTURES,
         size__lte=EMBEDDED_AT_MOST,
     )
+    shown = {picture.number: picture for picture in named.filter(is_blocked=False)[:20]}
     return {
-        picture.content_id: f"data:{picture.content_type};base64,{base64.b64encode(picture.data).decode()}"
-        for picture in named[:20]
+        shown[
+            number
+        ].content_id: f"data:{shown[number].content_type};base64,{base64.b64encode(data).decode()}"
+        for number, data in _taken_out(list(shown.values())).items()
     }
+
+
+def _taken_out(parts: Sequence[Attachment]) -> dict[int, bytes]:
+    """The bytes of attachments of one message, by number; without those that cannot be taken out of it."""
+    if not parts:
+        return {}
+    raw = bytes(Message.objects.values_list("raw", flat=True).get(pk=parts[0].message_id))
+    answer = take_out(raw, [part.number for part in parts], parts[0].in_forwarded)
+    return {} if isinstance(answer, Poison) else answer
 
 
 @require_safe
@@ -251,12 +263,20 @@ def attachment(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     if not Message.objects.visible_to(person(request)).filter(pk=pk).exists():
         raise Http404
     part = get_object_or_404(Attachment, message=pk, number=number)
-    content_type = part.content_type if part.content_type in HARMLESS_TYPES else "application/octet-stream"
-    return _download(bytes(part.data), part.name, content_type)
+    if part.is_blocked:
+        messages.error(request, f"“{part.name}” cannot be downloaded. {part.blocked_because}")
+        return redirect("message", pk)
+    data = _taken_out([part]).get(number)
+    if data is None:
+        messages.error(request, f"“{part.name}” could not be taken out of the message; its .eml is whole.")
+        return redirect("message", pk)
+    says = part.detected_type or part.content_type
+    return _download(data, part.name, says if says in HARMLESS_TYPES else "application/octet-stream")
 
 
 def _download(data: bytes, name: str, content_type: str) -> HttpResponse:
     response = HttpResponse(data, content_type=content_type)
     response["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
     response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response

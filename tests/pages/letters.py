@@ -2,6 +2,8 @@
 
 import hashlib
 from datetime import UTC, datetime
+from email import message_from_bytes
+from email.policy import SMTP
 
 from mailboxes.models import Attachment, Delivery, Mailbox, Message, MessageState
 
@@ -48,13 +50,13 @@ def delivered(mailbox: Mailbox, to: Mailbox, number: int = 1, **values: object) 
 
 
 def attached(message: Message, name: str, content_type: str, data: bytes, **values: object) -> Attachment:
+    """A part of the raw message, and its row."""
     number = message.attachments.count() + 1
+    whole = message_from_bytes(bytes(message.raw), policy=SMTP)
+    cid = f"<{values['content_id']}>" if "content_id" in values else None
+    whole.add_attachment(data, "application", "octet-stream", filename=name, cid=cid)
+    message.raw = whole.as_bytes()
+    message.save(update_fields=["raw"])
     return Attachment.objects.create(
-        message=message,
-        number=number,
-        name=name,
-        content_type=content_type,
-        size=len(data),
-        data=data,
-        **values,
+        message=message, number=number, name=name, content_type=content_type, size=len(data), **values
     )

@@ -301,3 +301,31 @@ def test_a_giant_header_does_not_keep_a_message_from_being_shown(office: Office,
 
     assert response.status_code == 200
     assert len(response.content) < 200_000
+
+
+def test_a_blocked_attachment_is_listed_with_its_reason_and_never_handed_out(
+    office: Office, amaras: Client
+) -> None:
+    message = delivered(office.collection, office.support.mailbox)
+    reason = "Files that end in .exe are blocked."
+    attached(message, "invoice.pdf.exe", "application/pdf", b"MZ", is_blocked=True, blocked_because=reason)
+    address = reverse("attachment", args=[message.pk, 1])
+
+    assert address not in amaras.get(reverse("message", args=[message.pk])).content.decode()
+    response = amaras.get(address, follow=True)
+    assert reason in response.content.decode()
+    assert "Content-Disposition" not in response
+
+
+def test_a_download_is_locked_up(office: Office, amaras: Client) -> None:
+    message = delivered(office.collection, office.support.mailbox)
+    attached(message, "Zürich.pdf", "text/html", b"%PDF-1.7", detected_type="application/pdf")
+
+    response = amaras.get(reverse("attachment", args=[message.pk, 1]))
+
+    assert response.content == b"%PDF-1.7"
+    assert response["Content-Type"] == "application/pdf"
+    assert response["Content-Disposition"] == "attachment; filename*=utf-8''Z%C3%BCrich.pdf"
+    assert "sandbox" in response["Content-Security-Policy"]
+    page = amaras.get(reverse("message", args=[message.pk])).content.decode()
+    assert "It says text/html and is a PDF." in page
