@@ -14,6 +14,7 @@ from emailprofiles.transports.imap_session import speakable
 from emailprofiles.wire import Endpoint, Password
 
 LONGEST_STATUS = 16_384
+LONGEST_CAPABILITIES = 131_072
 READ_AHEAD = 65_536
 PIPELINED = 50
 """Commands that may be under way at once (RFC 2449, 6.6): few enough to fit into any buffer on the way."""
@@ -53,9 +54,9 @@ class Session:
         self._send(command)
         return self._status()
 
-    def ask_long(self, command: str) -> bytes:
+    def ask_long(self, command: str, octets: int = network.OCTETS_PER_COMMAND) -> bytes:
         """A command with an answer of many lines: these, as they were before they were sent (RFC 1939, 3)."""
-        self._send(command)
+        self._send(command, octets)
         self._status()
         return self._body()
 
@@ -72,7 +73,7 @@ class Session:
     def learn(self) -> None:
         """What the server can (RFC 2449); nothing where it does not know the question."""
         try:
-            told = self.ask_long("CAPA").decode("ascii", "replace")
+            told = self.ask_long("CAPA", LONGEST_CAPABILITIES).decode("ascii", "replace")
         except Refused:
             told = ""
         lines = (line.strip().upper().partition(" ") for line in told.splitlines())
@@ -100,10 +101,10 @@ class Session:
 
     # --- how it is said and heard ---
 
-    def _send(self, commands: str) -> None:
+    def _send(self, commands: str, octets: int = network.OCTETS_PER_COMMAND) -> None:
         if self._said:
             raise Confused("the server said more than it was asked for")
-        self.connection.allow(self.patience)
+        self.connection.allow(self.patience, octets)
         self.connection.sendall(commands.encode() + b"\r\n")
 
     def _answer(self, long: bool) -> bytes | Refused:
