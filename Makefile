@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo run test bench lint servers clean
+.PHONY: install demo run test bench fuzz lint servers clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make run     pages and engine on this machine's own database"
 	@echo "make test    everything the tests need, then the tests"
 	@echo "make bench   how many messages per second the line takes"
+	@echo "make fuzz    mutations of broken mail that follow the parser's coverage, for ten minutes"
 	@echo "make lint    format, lint, types and import arrows"
 
 install: $(READY)
@@ -59,6 +60,11 @@ test: install servers lint
 
 bench: install servers
 	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= -q -s $(ARGS)
+
+# Needs a wheel of atheris, so it is not part of the locked requirements. A later -max_total_time counts.
+fuzz: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3.0"
+	$(BIN)/python -m tests.parsing.fuzz -max_total_time=600 $(ARGS)
 
 lint: install
 	$(BIN)/ruff format --check .
