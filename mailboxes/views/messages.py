@@ -197,7 +197,8 @@ def _visible(request: HttpRequest, pk: int) -> Message:
 def _headers(pk: int) -> list[tuple[str, str]]:
     """The header as it was collected, the topmost field first; of a giant one the beginning."""
     start = Substr("raw", Value(1), Value(HEADERS_SHOWN), output_field=BinaryField())
-    raw = mime.with_line_feeds(bytes(Message.objects.values_list(start, flat=True).get(pk=pk)))
+    beginning = Message.objects.values_list(start, flat=True).get(pk=pk)
+    raw = mime.with_line_feeds(bytes(beginning or b""))  # SQLite has nothing for the beginning of nothing
     fields, _ = mime.read_header(raw, mime.message_start(raw), len(raw), lambda _: None)
     return [(name, mime.decoded(mime.readable(value))) for name, value in fields]
 
