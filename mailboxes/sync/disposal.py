@@ -30,13 +30,15 @@ class Disposing:
     """Settles an open folder, as often as asked.
 
     The reply to an earlier disposal may have been lost: asking again is how we find out. With `may_delete`
-    False nothing is deleted, since ids in this folder do not last.
+    False nothing is deleted, since ids in this folder do not last. `names_changed` when ids may mean other messages
+    than before, or none: at the beginning, and after the new session that follows a deletion (POP3).
     """
 
     def __init__(self, server: IncomingTransport, place: Place, *, may_delete: bool) -> None:
         self.server, self.place, self.may_delete = server, place, may_delete
         self.mailbox = place.mailbox
         self.started_at = timezone.now()
+        self.names_changed = not place.folder.lasting_order
 
     def settle(self) -> None:
         """Dispose of what is delivered or discarded, by the mailbox's rule, and of what nobody can receive."""
@@ -64,9 +66,8 @@ class Disposing:
         while rows := self._portion(which):
             copies = {row.remote_id: row.pk for row in self._recognised(rows)}
             answer = self.server.dispose(list(copies), disposal)
-            self.started_at = (
-                timezone.now()
-            )  # a transport may have signed in anew: ids that do not last are in doubt
+            if disposal is Disposal.DELETE:
+                self._doubt_names()
             finished = [copies[remote_id] for remote_id in (*answer.done, *answer.vanished)]
             self._note(finished, disposal)
             done += len(finished)
@@ -74,6 +75,10 @@ class Disposing:
                 self._warn(len(copies) - len(finished))
                 break
         return done
+
+    def _doubt_names(self) -> None:
+        self.started_at = timezone.now()
+        self.names_changed = not self.place.folder.lasting_order
 
     def _portion(self, which: Q) -> list[Message]:
         rows = self._undisposed().filter(which)

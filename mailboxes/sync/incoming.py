@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -71,30 +72,25 @@ class _Reading:
     position: str | None
     start: str | None = None
     ids: list[str] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
 
     def listed(self, limit: int) -> list[Listed]:
         """What the server lists behind the position."""
         listed = self.server.listed(self.position, limit)
-        self._saw([message.remote_id for message in listed])
+        self.start, self.ids = self.position, [message.remote_id for message in listed]
         return listed
 
     def identities(self, limit: int) -> list[str]:
         """The same, by identity alone."""
-        ids = self.server.identities(self.position, limit)
-        self._saw(ids)
-        return ids
-
-    def _saw(self, ids: list[str]) -> None:
-        self.start, self.ids = self.position, ids
-        if not self.place.folder.lasting_order:
-            self.seen.update(ids)
+        self.start, self.ids = self.position, self.server.identities(self.position, limit)
+        return self.ids
 
     def still_there(self, messages: Sequence[Listed]) -> set[str]:
         """Which of the messages listed last the server lists even now."""
         if not messages:
             return set()
-        return set(self.server.identities(self.start, max(len(self.ids), 1)))
+        lasting = self.place.folder.lasting_order
+        # In another order the place from which we listed may be gone: then the whole folder is asked for.
+        return set(self.server.identities(self.start, max(len(self.ids), 1) if lasting else sys.maxsize))
 
 
 class Pass:
@@ -140,7 +136,7 @@ class Pass:
         if state.fetch_window:
             self.lease.write(fetch_window=0, suspect="", suspect_attempts=0)
         stubs.tell_of_unavailable(self.mailbox)
-        ledger.note_gone(reading.place, reading.seen)
+        ledger.give_up_older_stubs(reading.place)
         if ledger.is_due(state):
             ledger.reconcile(self.lease, reading.server, reading.place)
 
@@ -149,7 +145,12 @@ class Pass:
     def collect(self, reading: _Reading, disposing: Disposing, *, one_by_one: bool) -> None:
         """The loop over what the server lists, up to *messages per cycle*."""
         go_on = self._one_by_one if one_by_one else self._in_batches
-        while not self.tally.more and go_on(reading, disposing):
+        while not self.tally.more:
+            if disposing.names_changed:
+                ledger.mark_gone(reading.place, set(reading.server.identities(None, sys.maxsize)))
+                disposing.names_changed = False
+            if not go_on(reading, disposing):
+                return
             self.tally.more = self.tally.wanted >= self.profile.messages_per_cycle
 
     def _in_batches(self, reading: _Reading, disposing: Disposing) -> bool:
@@ -160,6 +161,8 @@ class Pass:
                 return True
             self._batch(reading, batch)
             disposing.settle()
+            if disposing.names_changed:
+                return True
         if listed:
             self._move_on(reading, listed[-1].remote_id)
         return bool(listed)
@@ -174,6 +177,8 @@ class Pass:
                 self._alone(reading, remote_id)
                 disposing.settle()
             reading.position = remote_id
+            if disposing.names_changed:
+                return True
         return bool(ids)
 
     def _yields(self) -> bool:

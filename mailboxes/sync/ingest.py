@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from emailprofiles.wire import Disposal, Fetched, Folder, Listed
@@ -210,8 +210,10 @@ def _unskip(place: Place, rows: Sequence[Message]) -> int:
 def _without_known(place: Place, rows: list[Message]) -> tuple[list[Message], list[Message]]:
     """(rows to store, rows that an older generation held and that are bound to their new place)."""
     here = Message.objects.filter(mailbox=place.mailbox, folder=place.folder.name).order_by("pk")
-    new = _without_same_place(place, here.filter(generation=place.folder.generation), rows)
-    return _without_moved(here.exclude(generation=place.folder.generation), new)
+    now = Q(generation=place.folder.generation)
+    new = _without_same_place(place, here.filter(now), rows)
+    new, _renamed = _without_moved(here.filter(now, gone_at__isnull=False), new)
+    return _without_moved(here.exclude(now), new)
 
 
 def _without_same_place(place: Place, here: QuerySet[Message], rows: list[Message]) -> list[Message]:
@@ -242,7 +244,7 @@ def _is_again(known: Message | None, row: Message) -> bool:
 
 
 def _without_moved(elsewhere: QuerySet[Message], rows: list[Message]) -> tuple[list[Message], list[Message]]:
-    """Bind copies of an older generation to their new place, one for one; what was disposed of is there again."""
+    """Bind copies that stood elsewhere to their new place, one for one; what was disposed of is there again."""
     digests = {row.raw_sha256 for row in rows if row.raw}
     copies: dict[tuple[str, bool], list[Message]] = defaultdict(list)
     for old in elsewhere.filter(raw_sha256__in=digests).only("pk", "raw_sha256", "is_stub", *_PLACE):
@@ -261,12 +263,13 @@ _PLACE = ("mailbox_id", "folder", "generation")
 
 
 def _bind(old: Message, row: Message) -> None:
-    FolderGeneration.objects.filter(**{name: getattr(old, name) for name in _PLACE}).update(
-        moved_on=F("moved_on") + 1
-    )
+    if old.generation != row.generation:
+        left = FolderGeneration.objects.filter(**{name: getattr(old, name) for name in _PLACE})
+        left.update(moved_on=F("moved_on") + 1)
     Message.objects.filter(pk=old.pk).update(
         generation=row.generation,
         remote_id=row.remote_id,
+        occurrence=row.occurrence,
         announced_size=row.announced_size,
         disposed_at=None,
         disposal="",

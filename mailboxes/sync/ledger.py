@@ -67,19 +67,19 @@ def _lasts(mailbox: Mailbox, changes: int) -> bool:
     return True
 
 
-def note_gone(place: Place, seen: set[str]) -> None:
-    """After a whole walk: in a folder without a lasting order, an id that is gone may come to mean another message;
-    in a new generation, stubs that only the old one knew were asked for anew."""
-    if not place.folder.lasting_order:
-        _mark_gone(place, seen)
-        return
+def give_up_older_stubs(place: Place) -> None:
+    """After a whole walk of a new generation: stubs that only an older one knew were asked for anew."""
     older = Message.objects.filter(mailbox=place.mailbox, folder=place.folder.name, is_stub=True)
     older.exclude(generation=place.folder.generation).exclude(state=MessageState.DISCARDED).update(
         state=MessageState.DISCARDED, discarded_at=timezone.now(), discard_reason=RENUMBERED, reason=""
     )
 
 
-def _mark_gone(place: Place, seen: set[str]) -> int:
+def mark_gone(place: Place, seen: set[str]) -> int:
+    """Note what the server does not show any more, though we did not dispose of it; returns how many messages.
+
+    Where names do not last (POP3), the name of such a one may come to mean another message.
+    """
     now = timezone.now()
     skipped = place.skipped().filter(gone_at=None).values_list("pk", "remote_id")
     SkippedMessage.objects.filter(pk__in=[pk for pk, one in skipped if one not in seen]).update(gone_at=now)
@@ -170,7 +170,7 @@ def reconcile(lease: Lease, server: IncomingTransport, place: Place) -> Reconcil
         before = ids[-1]
     with transaction.atomic():
         lease.write(reconcile_asked_at=None)
-        found.vanished = _mark_gone(place, comparison.seen)
+        found.vanished = mark_gone(place, comparison.seen)
         if comparison.before_missing is not None:
             lease.write(cursor_position=comparison.before_missing)
         Reconciliation.objects.update_or_create(mailbox=place.mailbox, defaults=_figures(found))

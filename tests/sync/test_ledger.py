@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from emailprofiles.transports import TRANSPORTS
 from emailprofiles.transports.imap import Imap
-from emailprofiles.wire import Fetched, Folder
+from emailprofiles.wire import UNDELIVERABLE, Fetched, Folder
 from mailboxes.models import Alert, Message, Reconciliation, SkippedMessage, SyncState
 from mailboxes.sync.ledger import balances
 
@@ -216,3 +216,19 @@ def test_a_folder_is_reconciled_once_a_day_by_itself(office: Office) -> None:
     Reconciliation.objects.update(done_at=first - timedelta(hours=25))
     office.again()
     assert Reconciliation.objects.get().done_at > first
+
+
+def test_what_nobody_can_receive_is_moved_to_the_undeliverable_folder(office: Office) -> None:
+    waiting = office.user("noah").mailbox
+    waiting.approval = "pending"
+    waiting.save()
+    office.profile.move_undelivered = True
+    office.profile.save()
+    office.arrives(letter("For nobody", to="x@example.net"), *letters(1, "Waits"))
+    office.synchronize()
+    assert [one.raw.count(b"Waits") > 0 for one in office.on_server()] == [True]
+    [aside] = office.dovecot.messages(office.account, UNDELIVERABLE)
+    assert b"For nobody" in aside.raw
+    message = Message.objects.get(subject="For nobody")
+    assert (message.state, message.disposal) == ("quarantined", "put_aside")
+    ledger(office)
