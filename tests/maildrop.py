@@ -34,11 +34,15 @@ class Maildrop:
                 self.heard.append(line)
                 name, *words = line.decode().split()
                 if name == "QUIT":
-                    self.messages = [one for n, one in enumerate(here, 1) if n not in deleted]
+                    self.messages = self._left(here, deleted)
                 reply = self.says[name] if name in self.says else self.reply(name, words, here, deleted)
                 connection.sendall(reply)
                 if name == "QUIT":
                     return
+
+    def _left(self, here: list[tuple[str, bytes]], deleted: set[int]) -> list[tuple[str, bytes]]:
+        gone = [id(here[number - 1]) for number in deleted]
+        return [one for one in self.messages if id(one) not in gone]
 
     def reply(self, name: str, words: list[str], here: list[tuple[str, bytes]], deleted: set[int]) -> bytes:
         number = int(words[0]) if words and words[0].isdigit() else 0
@@ -55,11 +59,8 @@ class Maildrop:
             return many(one.encode() for one in sorted(told))
         if name in ("RETR", "TOP"):
             raw = here[number - 1][1]
-            return (
-                b"+OK\r\n"
-                + (raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if name == "TOP" else raw)
-                + b".\r\n"
-            )
+            said = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if name == "TOP" else raw
+            return b"+OK" + (b"\r\n" + said).replace(b"\r\n.", b"\r\n..") + b".\r\n"
         return b"+OK\r\n"
 
 

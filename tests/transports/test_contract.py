@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from emailprofiles.errors import CapabilityMissing, ConnectionLost, SignInRefused
-from emailprofiles.transports import TRANSPORTS, IncomingTransport
-from emailprofiles.wire import UNDELIVERABLE, Disposal, Endpoint, Password, Security, StepName
+from emailprofiles.transports import IncomingTransport
+from emailprofiles.transports.imap import Imap
+from emailprofiles.transports.memory import HERE, MemoryServer
+from emailprofiles.transports.pop3 import Pop3
+from emailprofiles.wire import UNDELIVERABLE, Disposal, Password, Security, StepName
+from tests.maildrop import Maildrop
 from tests.servers import Dovecot, needs
 from tests.transports.conftest import SECRET
 
 WITH_TLS = (Security.TLS, Security.STARTTLS)
 
 
-@dataclass
-class Desk:
-    """Amara's mailbox at a server, and how to open it by one protocol."""
+class Desk(ABC):
+    """Amara's mailbox at a server, and how to open it by one transport; `has_folders` beside the INBOX."""
 
-    protocol: str
-    dovecot: Dovecot
-    amara: str
+    has_folders = True
+    securities = tuple(Security)
 
-    def endpoint(self, security: Security = Security.NONE, host: str = "127.0.0.1") -> Endpoint:
-        make = self.dovecot.endpoint if self.protocol == "imap" else self.dovecot.pop3_endpoint
-        return make(security, host)
+    @abstractmethod
+    def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport: ...
 
-    def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport:
-        kind = TRANSPORTS["incoming"][self.protocol]
-        return kind(self.endpoint(security), Password(self.amara, password))
+    @abstractmethod
+    def receives(self, *raws: bytes) -> None: ...
+
+    @abstractmethod
+    def raws(self, folder: str = "INBOX") -> list[bytes]: ...
 
     def opened(self) -> IncomingTransport:
         transport = self.transport()
         transport.connect()
         transport.open()
         return transport
+
+
+@dataclass
+class AtDovecot(Desk):
+    kind: type[IncomingTransport]
+    dovecot: Dovecot
+    amara: str
+
+    def __post_init__(self) -> None:
+        self.has_folders = self.kind is Imap
+
+    def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport:
+        make = self.dovecot.endpoint if self.has_folders else self.dovecot.pop3_endpoint
+        return self.kind(make(security), Password(self.amara, password))
 
     def receives(self, *raws: bytes) -> None:
         self.dovecot.append_many(self.amara, raws)
@@ -45,11 +63,56 @@ class Desk:
         return [message.raw for message in self.dovecot.messages(self.amara, folder)]
 
 
-@pytest.fixture(params=["imap", "pop3"])
+@dataclass
+class InMemory(Desk):
+    has_folders: bool
+
+    def __post_init__(self) -> None:
+        self.server = MemoryServer({"amara": SECRET}, lasting_order=self.has_folders)
+
+    def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport:
+        return self.server.transport(Password("amara", password), endpoint=replace(HERE, security=security))
+
+    def receives(self, *raws: bytes) -> None:
+        for raw in raws:
+            self.server.receive("amara", raw)
+
+    def raws(self, folder: str = "INBOX") -> list[bytes]:
+        return [message.raw for message in self.server.folders["amara"][folder].messages]
+
+
+@dataclass
+class WithoutNames(Desk):
+    """POP3 at its poorest: no UIDL, no TOP, no capabilities, no encryption."""
+
+    def __post_init__(self) -> None:
+        self.has_folders, self.securities = False, (Security.NONE,)
+        self.drop = Maildrop([], ("UIDL", "TOP", "CAPA"))
+
+    def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport:
+        self.drop.says = {} if password == SECRET else {"PASS": b"-ERR no\r\n"}
+        return Pop3(self.server.endpoint(), Password("amara", password))
+
+    def receives(self, *raws: bytes) -> None:
+        self.drop.messages += [("", raw) for raw in raws]
+
+    def raws(self, folder: str = "INBOX") -> list[bytes]:
+        return [raw for _, raw in self.drop.messages]
+
+
+@pytest.fixture(params=["imap", "pop3", "memory", "memory without order", "pop3 without names"])
 def desk(request: pytest.FixtureRequest, dovecot: Dovecot, amara: str) -> Iterator[Desk]:
-    if request.param == "pop3":
+    kind = request.param
+    if kind == "pop3":
         needs("pop3")
-    return Desk(request.param, dovecot, amara)
+    if kind == "pop3 without names":
+        poor = WithoutNames()
+        with poor.drop.serve() as poor.server:
+            yield poor
+    elif kind.startswith("memory"):
+        yield InMemory(kind == "memory")
+    else:
+        yield AtDovecot(Imap if kind == "imap" else Pop3, dovecot, amara)
 
 
 def letters(count: int) -> list[bytes]:
@@ -64,12 +127,12 @@ def ids(transport: IncomingTransport, after: str | None = None, limit: int = 100
     return [one.remote_id for one in transport.listed(after, limit)]
 
 
-@pytest.mark.parametrize("security", Security)
-def test_the_steps_come_in_their_order(desk: Desk, security: Security) -> None:
-    with desk.transport(security=security) as transport:
-        names = [step.name for step in transport.connect_steps()]
-    tls = [StepName.TLS] if security in WITH_TLS else []
-    assert names == [StepName.NAME, StepName.PORT, *tls, StepName.GREETING, StepName.SIGNED_IN]
+def test_the_steps_come_in_their_order(desk: Desk) -> None:
+    for security in desk.securities:
+        with desk.transport(security=security) as transport:
+            names = [step.name for step in transport.connect_steps()]
+        tls = [StepName.TLS] if security in WITH_TLS else []
+        assert names == [StepName.NAME, StepName.PORT, *tls, StepName.GREETING, StepName.SIGNED_IN]
 
 
 def test_a_wrong_password_is_refused_at_its_step(desk: Desk) -> None:
@@ -166,7 +229,7 @@ def test_what_is_put_aside_lies_in_the_folder_for_it(desk: Desk) -> None:
     desk.receives(*letters(3))
     with desk.opened() as transport:
         every = ids(transport)
-        if desk.protocol == "pop3":
+        if not desk.has_folders:
             with pytest.raises(CapabilityMissing):
                 transport.dispose(every[:1], Disposal.PUT_ASIDE)
             assert desk.raws() == letters(3)

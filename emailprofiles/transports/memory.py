@@ -1,0 +1,238 @@
+"""The memory twin: a mail server that is a Python object, and the transport that collects from it.
+
+It keeps every promise of the seam as the real ones do (one suite of tests proves all of them), so that whatever
+stands above the seam can be tried without a network. In two flavours: with folders in a lasting order, numbered
+within a generation, as IMAP has them; and without, as POP3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from emailprofiles.errors import (
+    CapabilityMissing,
+    ConnectionLost,
+    FolderMissing,
+    FolderReadOnly,
+    MessageUnavailable,
+    SignInRefused,
+    at_step,
+)
+from emailprofiles.transports.seam import IncomingTransport
+from emailprofiles.wire import (
+    UNDELIVERABLE,
+    Credentials,
+    Disposal,
+    Disposed,
+    Endpoint,
+    Fetched,
+    Folder,
+    Listed,
+    Password,
+    Security,
+    Step,
+    StepName,
+)
+
+INBOX = "INBOX"
+HERE = Endpoint("memory", 1, Security.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message as the server holds it."""
+
+    remote_id: str
+    raw: bytes = field(repr=False)
+    received_at: datetime
+    is_read: bool = False
+
+
+@dataclass(slots=True)
+class Contents:
+    """A folder on the server; `number` is the last one that was given to a message."""
+
+    generation: int = 1
+    number: int = 0
+    writable: bool = True
+    messages: list[Held] = field(default_factory=list)
+
+    def take(self, raw: bytes, received_at: datetime) -> str:
+        self.number += 1
+        self.messages.append(Held(str(self.number), raw, received_at))
+        return str(self.number)
+
+    def renew(self) -> None:
+        """Number all messages anew, as after a restore."""
+        held, self.messages, self.number = self.messages, [], 0
+        self.generation += 1
+        for message in held:
+            self.take(message.raw, message.received_at)
+
+
+class MemoryServer:
+    """Accounts (user name → password) and their folders."""
+
+    def __init__(self, people: dict[str, str], *, lasting_order: bool = True) -> None:
+        self.people = people
+        self.lasting_order = lasting_order
+        self.folders: dict[str, dict[str, Contents]] = defaultdict(lambda: {INBOX: Contents()})
+
+    def receive(self, user: str, raw: bytes, received_at: datetime | None = None) -> str:
+        """Put a message into someone's INBOX; its remote id."""
+        return self.folders[user][INBOX].take(raw, received_at or datetime.now(UTC))
+
+    def transport(
+        self, credentials: Credentials, folder: str = INBOX, endpoint: Endpoint = HERE
+    ) -> MemoryTransport:
+        return MemoryTransport(self, endpoint, credentials, folder)
+
+
+class MemoryTransport(IncomingTransport):
+    """Collects from one folder of a `MemoryServer`, as it was when the folder was opened."""
+
+    def __init__(
+        self, server: MemoryServer, endpoint: Endpoint, credentials: Credentials, folder: str = INBOX
+    ) -> None:
+        super().__init__(endpoint, credentials, folder)
+        self.server = server
+        self._user: str | None = None
+        self._seen: list[Held] | None = None
+
+    def connect_steps(self) -> Iterator[Step]:
+        yield Step(StepName.NAME, self.endpoint.host)
+        yield Step(StepName.PORT, f"{self.endpoint.host} port {self.endpoint.port}")
+        if self.endpoint.security is not Security.NONE:
+            yield Step(StepName.TLS, "nothing leaves this process")
+        yield Step(StepName.GREETING, "memory")
+        with at_step(StepName.SIGNED_IN):
+            self._user = self._signed_in()
+        yield Step(StepName.SIGNED_IN, self._user)
+
+    def _signed_in(self) -> str:
+        who = self.credentials
+        if not isinstance(who, Password) or self.server.people.get(who.username) != who.password:
+            raise SignInRefused(who.username if isinstance(who, Password) else "")
+        return who.authorize_as or who.username
+
+    def close(self) -> None:
+        self._user = self._seen = None
+
+    # --- the folder ---
+
+    @property
+    def _folders(self) -> dict[str, Contents]:
+        if self._user is None:
+            raise ConnectionLost(self.endpoint.host)
+        return self.server.folders[self._user]
+
+    @property
+    def _contents(self) -> Contents:
+        if self.folder not in self._folders:
+            raise FolderMissing(self.folder)
+        return self._folders[self.folder]
+
+    def open(self) -> Folder:
+        contents, lasting = self._contents, self.server.lasting_order
+        self._seen = list(contents.messages)
+        return Folder(
+            name=self.folder,
+            generation=str(contents.generation) if lasting else "",
+            messages=len(self._seen),
+            writable=contents.writable,
+            may_delete=contents.writable,
+            may_mark_read=contents.writable,
+            lasting_order=lasting,
+        )
+
+    def open_steps(self, disposal: Disposal) -> Iterator[Step]:
+        with at_step(StepName.FOLDER):
+            count = self.open().messages
+        yield Step(StepName.FOLDER, f"{count} message{'' if count == 1 else 's'}")
+        with at_step(StepName.MAY_DELETE):
+            self._check(disposal)
+        yield Step(StepName.MAY_DELETE, disposal.value)
+        with at_step(StepName.MESSAGE):
+            seen = self._one_message()
+        yield Step(StepName.MESSAGE, seen)
+
+    def _one_message(self) -> str:
+        newest = [message.remote_id for message in self._opened[-1:]]
+        if newest and not list(self.fetch_headers(newest)):
+            raise MessageUnavailable(newest[0])
+        return "the newest" if newest else "the folder is empty"
+
+    def _check(self, disposal: Disposal) -> None:
+        if disposal is Disposal.PUT_ASIDE and not self.server.lasting_order:
+            raise CapabilityMissing(f"folders, to move a message to {UNDELIVERABLE}")
+        if not self._contents.writable or (disposal is Disposal.PUT_ASIDE and self.folder == UNDELIVERABLE):
+            raise FolderReadOnly(self.folder)
+
+    @property
+    def _opened(self) -> list[Held]:
+        if self._user is None or self._seen is None:
+            raise ConnectionLost(self.endpoint.host)
+        return self._seen
+
+    # --- collecting ---
+
+    def identities(self, after: str | None, limit: int) -> list[str]:
+        return [message.remote_id for message in self._after(after)[:limit]]
+
+    def listed(self, after: str | None, limit: int) -> list[Listed]:
+        lasting = self.server.lasting_order
+        return [
+            Listed(message.remote_id, len(message.raw), message.received_at if lasting else None)
+            for message in self._after(after)[:limit]
+        ]
+
+    def _after(self, after: str | None) -> list[Held]:
+        seen = self._opened
+        if self.server.lasting_order:
+            return [message for message in seen if int(message.remote_id) > int(after or 0)]
+        ids = [message.remote_id for message in seen]
+        return seen[ids.index(after) + 1 :] if after in ids else seen
+
+    def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        there = {message.remote_id: message for message in self._opened if message in self._contents.messages}
+        for one in ids:
+            if one in there:
+                yield Fetched(one, there[one].raw, there[one].received_at)
+
+    def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        for one in self.fetch(ids):
+            end = re.search(rb"(?:\A|\n)\r?\n", one.raw)
+            yield replace(one, raw=one.raw[: end.end()] if end else one.raw)
+
+    # --- disposing ---
+
+    def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
+        self._check(disposal)
+        there = [message for message in self._opened if message in self._contents.messages]
+        asked = [message for message in there if message.remote_id in ids]
+        present = {message.remote_id for message in asked}
+        if disposal is Disposal.MARK_READ:
+            self._replace({message.remote_id: replace(message, is_read=True) for message in asked})
+        else:
+            self._remove(asked, aside=disposal is Disposal.PUT_ASIDE)
+        return Disposed(
+            done=tuple(one for one in ids if one in present),
+            vanished=tuple(one for one in ids if one not in present),
+        )
+
+    def _replace(self, changed: dict[str, Held]) -> None:
+        if not self.server.lasting_order:
+            return  # such servers keep no marks
+        contents = self._contents
+        contents.messages = [changed.get(message.remote_id, message) for message in contents.messages]
+        self._seen = [changed.get(message.remote_id, message) for message in self._opened]
+
+    def _remove(self, messages: list[Held], *, aside: bool) -> None:
+        for message in messages:
+            self._contents.messages.remove(message)
+            if aside:
+                self._folders.setdefault(UNDELIVERABLE, Contents()).take(message.raw, message.received_at)
