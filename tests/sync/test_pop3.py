@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from mailboxes.models import Message, MessageState
+from mailboxes.models import Delivery, EmailConfigurationSettings, Message, MessageState, SkippedMessage
+from mailboxes.sync.ledger import balances
 from tests.maildrop import Maildrop
 from tests.servers import needs
 
@@ -29,6 +32,10 @@ def drop(office: Office) -> Maildrop:
     """A maildrop that Noah's mail is collected from."""
     office.user("noah")
     return Maildrop([])
+
+
+def balanced(office: Office) -> bool:
+    return all(balance.difference == 0 for balance in balances(office.forward))
 
 
 def for_noah(subject: str) -> bytes:
@@ -112,3 +119,62 @@ def test_a_session_that_ends_before_its_farewell_deletes_in_the_next(office: Off
         assert office.again().collected == 0
         assert drop.messages == []
     assert office.delivered() == {"One": ["Noah"]}
+
+
+def test_process_email_from_reads_the_topmost_received_line(office: Office) -> None:
+    needs("pop3")
+    office.user("noah")
+    by_pop3(office, office.dovecot.pop3_port)
+    office.profile.process_email_from = datetime(2026, 6, 1, tzinfo=UTC)
+    office.profile.save()
+    received = "from a.example by mx.contoso.com; {}"
+    office.arrives(
+        letter("Old", Received=received.format("Fri, 01 May 2026 10:00:00 +0000")),
+        letter("New", Received=received.format("Wed, 01 Jul 2026 10:00:00 +0000")),
+        letter("Undated"),
+    )
+    assert office.synchronize().collected == 2
+    assert sorted(Message.objects.values_list("subject", flat=True)) == ["New", "Undated"]
+    office.again()
+    assert SkippedMessage.objects.get().why == "too_old"
+    assert len(office.on_server()) == 3  # the old one, and two in quarantine
+    assert balanced(office)
+
+
+def test_a_message_that_is_too_large_is_a_stub_here_too(office: Office) -> None:
+    needs("pop3")
+    office.user("noah")
+    by_pop3(office, office.dovecot.pop3_port)
+    EmailConfigurationSettings.objects.update(max_message_size_mb=1)
+    office.arrives(letter("A film", Delivered_To="noah@contoso.com", body="line\r\n" * 200_000))
+    office.synchronize()
+    stub = Message.objects.get()
+    assert (stub.is_stub, stub.subject, stub.reason) == (True, "A film", "too_large")
+    EmailConfigurationSettings.objects.update(max_message_size_mb=2)
+    office.again()
+    assert office.delivered() == {"A film": ["Noah"]}
+    assert office.on_server() == []
+
+
+def test_nothing_is_deleted_by_a_name_that_means_another_message_by_now(
+    office: Office, drop: Maildrop
+) -> None:
+    """The farewell was lost, so nothing was deleted; then somebody deletes the first, and the names move up, as at
+    servers that name messages by their number."""
+    first, second = for_noah("Number 0"), for_noah("Number 1")
+    drop.messages = [("1", first), ("2", second)]
+    with drop.serve() as server:
+        by_pop3(office, server.port)
+        office.synchronize()
+        drop.messages = [("1", first), ("2", second)]  # nothing was deleted after all
+        Message.objects.update(disposed_at=None, disposal="")
+        new = letter("New", to="x@example.net")
+        drop.messages = [("1", second), ("2", new)]
+        office.again()
+        drop.messages = [("1", raw) for _, raw in drop.messages]
+        office.again()
+    assert [raw for _, raw in drop.messages] == [new]  # in quarantine: nobody's, so it stays
+    assert set(office.delivered()) == {"Number 0", "Number 1"}
+    assert Message.objects.get(subject="New").state == MessageState.QUARANTINED
+    assert Delivery.objects.count() == 2
+    assert balanced(office)
