@@ -26,6 +26,7 @@ from .wire import Security
 
 # Columns that nothing obeys yet: shown with the reason, and refused when somebody sets one.
 NOT_OBEYED: dict[str, str] = {
+    "use_push": "Not available in this version: mail is collected at the polling interval.",
     "caldav_url": "Not available in this version: there is no transport for calendars yet.",
     "carddav_url": "Not available in this version: there is no transport for address books yet.",
     "send_alert_email": "Not available in this version: Alerts show when most mailboxes fail at once, and no mail is "

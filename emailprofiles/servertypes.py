@@ -82,7 +82,7 @@ _CALENDARS = ("caldav_url", "carddav_url")
 _BOTH_SERVERS = (*_SERVER["incoming"], *_SERVER["outgoing"], "unencrypted_confirmed")
 FIELDS_OF_TYPES: dict[str, frozenset[str]] = {
     ServerType.IMAP_SMTP: frozenset(
-        (*_BOTH_SERVERS, *_SIGN_IN, *_OUTGOING_SIGN_IN, *_FOLDERS, *_CALENDARS),
+        (*_BOTH_SERVERS, *_SIGN_IN, *_OUTGOING_SIGN_IN, *_FOLDERS, "use_push", *_CALENDARS),
     ),
     ServerType.POP3_SMTP: frozenset((*_BOTH_SERVERS, *_SIGN_IN, *_OUTGOING_SIGN_IN, *_CALENDARS)),
     ServerType.EXCHANGE_SERVER: frozenset((*_SERVER["incoming"], *_SIGN_IN, *_FOLDERS)),

@@ -80,6 +80,12 @@ class ProfileForm(RecordForm):
     carddav_url = forms.URLField(
         label="Address book location (CardDAV)", required=False, assume_scheme="https"
     )
+    use_push = YesNo(
+        label="Collect as soon as mail arrives (IMAP IDLE)",
+        required=False,
+        initial=False,
+        empty_value=False,
+    )
     move_undelivered = YesNo(
         label="Move undelivered emails to the undeliverable folder",
         required=False,
@@ -118,6 +124,7 @@ class ProfileForm(RecordForm):
             "process_email_from",
             "min_polling_interval_minutes",
             "messages_per_cycle",
+            "use_push",
             "move_undelivered",
             "caldav_url",
             "carddav_url",
