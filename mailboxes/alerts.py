@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, Min, QuerySet
 from django.utils import timezone
 
 from emailprofiles.errors import MailError
 from emailprofiles.models import EmailServerProfile
 
-from .models import Alert, AlertLevel, Direction, Mailbox
+from .models import (
+    Alert,
+    AlertLevel,
+    Direction,
+    EmailConfigurationSettings,
+    Mailbox,
+    Message,
+    MessageState,
+)
+from .routing import REASON_LABELS, Reason
+
+QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,29 @@ def messages_unavailable(mailbox: Mailbox, cause: str, count: int) -> None:
         "runs the server to look into its log.",
     )
     _warn(cause, mailbox, sentences)
+
+
+def quarantine_watched() -> None:
+    """Raise, bring up to date or resolve the alert on the growth of the quarantine; one count when all is well."""
+    limit = EmailConfigurationSettings.load().quarantine_alert_at
+    waiting = Message.objects.filter(state=MessageState.QUARANTINED).order_by()
+    count = waiting.count() if limit else 0
+    if not limit or count < limit:
+        resolve(QUARANTINE, "The alert is switched off." if not limit else f"{count} messages are left.")
+        return
+    reasons = waiting.values_list("reason").annotate(count=Count("pk")).order_by("-count", "reason")
+    said = "; ".join(f"{REASON_LABELS[Reason(reason)]}: {number}" for reason, number in reasons if reason)
+    since = waiting.aggregate(since=Min("collected_at"))["since"]
+    oldest = f" The oldest was collected on {since:%d %B %Y}." if since else ""
+    sentences = Sentences(
+        title=f"{count} message{'s wait' if count != 1 else ' waits'} in quarantine",
+        why=f"{said}.{oldest}",
+        what_we_do="All other mail is collected and delivered. What waits for a mailbox is delivered by itself when "
+        "that mailbox may receive; nothing is discarded without a person.",
+        what_you_can_do="Open the quarantine and begin with the reason that most of them share. The number from which "
+        "you are told stands in Email Configuration Settings.",
+    )
+    _raise(QUARANTINE, sentences, level=AlertLevel.WARNING)
 
 
 def _raise(cause: str, sentences: Sentences, **about: object) -> None:

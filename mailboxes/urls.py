@@ -113,6 +113,10 @@ urlpatterns: list[URLPattern] = [
     path("quarantine/targets/", quarantine.targets, name="target-search"),
     path("quarantine/<int:pk>/retry/", quarantine.retry, name="quarantine-retry"),
     path("quarantine/<int:pk>/deliver/", quarantine.deliver, name="quarantine-deliver"),
+    path("quarantine/<int:pk>/discard/", quarantine.discard, name="quarantine-discard"),
+    path("quarantine/<int:pk>/put-back/", quarantine.restore, name="quarantine-put-back"),
+    path("quarantine/command/", quarantine.many, name="quarantine-many"),
+    path("messages/<int:pk>/source/", messages.message_source, name="message-source"),
     path("alerts/", alerts.alert_list, name="alert-list"),
 ]
 

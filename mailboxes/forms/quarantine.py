@@ -47,3 +47,14 @@ class DeliverForm(Summed, forms.Form):
         attrs={"class": "input"},
         help_text="The name or the address of a user or a queue.",
     )
+
+
+class DiscardForm(Summed, forms.Form):
+    """Why messages are given up."""
+
+    reason = forms.CharField(
+        label="Reason",
+        max_length=1000,
+        widget=forms.Textarea(attrs={"class": "input", "rows": 3}),
+        help_text="In a few words; it stands at the message afterwards, with your name and the time.",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, transaction
@@ -108,8 +109,10 @@ def _read_and_deliver(lease: Lease | None, sorter: ingest.Sorter, message: Messa
     return ""
 
 
-def try_again(message: Message) -> Message:
+def try_again(message: Message, parser: Parser | None = None) -> Message:
     """Route a quarantined message anew, now; the result stands in its state and explanation.
+
+    `parser` is used for many one after the other; without it one is started for this message.
 
     Raises ValidationError when it is not in quarantine (any more).
     """
@@ -118,8 +121,8 @@ def try_again(message: Message) -> Message:
         return _ask_again(message)
     sorter = ingest.Sorter(message.mailbox)
     Message.objects.filter(pk=message.pk).update(attempts=0)
-    with Parser() as parser:
-        while not _attempt(None, sorter, message.pk, parser, lambda: False):
+    with nullcontext(parser) if parser else Parser() as reader:
+        while not _attempt(None, sorter, message.pk, reader, lambda: False):
             pass
     return Message.objects.without_bodies().get(pk=message.pk)
 

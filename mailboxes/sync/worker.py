@@ -296,6 +296,7 @@ def succeeded(lease: Lease, tally: Tally) -> None:
     if ServerCircuit.objects.filter(profile=profile).delete()[0]:
         alerts.resolve(alerts.server_cause(profile.pk), "The server answers again.")
     alerts.resolve(alerts.direction_cause(mailbox.pk, Direction.INCOMING), "Mail was collected again.")
+    alerts.quarantine_watched()
 
 
 def failed(lease: Lease, failure: MailError | BrokenOff) -> None:

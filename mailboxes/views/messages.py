@@ -11,7 +11,7 @@ from itertools import groupby
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import BinaryField, Prefetch, Q, QuerySet, Value
-from django.db.models.functions import Substr
+from django.db.models.functions import Length, Substr
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.dateparse import parse_datetime
@@ -27,6 +27,7 @@ from ..models.mail import Messages
 from ..sync.parser import Poison, take_out
 
 PAGE = 50
+SOURCE_SHOWN = 256 * mime.KB
 HEADERS_SHOWN = 64 * mime.KB
 EMBEDDED_AT_MOST = 2_000_000
 
@@ -254,7 +255,48 @@ def _taken_out(parts: Sequence[Attachment]) -> dict[int, bytes]:
 def message_raw(request: HttpRequest, pk: int) -> HttpResponse:
     """The message as it was collected, byte for byte."""
     found = get_object_or_404(Message.objects.visible_to(person(request)).only("raw"), pk=pk)
+    if _holds_blocked(request, pk):
+        return redirect("message", pk)
     return _download(bytes(found.raw), f"message-{pk}.eml", "message/rfc822")
+
+
+def _holds_blocked(request: HttpRequest, pk: int) -> bool:
+    """Whether the whole message would hand out a blocked attachment to somebody who may not have it."""
+    if person(request).has_perm(roles.ADMINISTER):
+        return False
+    blocked = Attachment.objects.filter(message=pk, is_blocked=True).exists()
+    if blocked:
+        messages.error(
+            request, "This message carries a blocked attachment: only administrators download it whole."
+        )
+    return blocked
+
+
+@require_safe
+@login_required
+def message_source(request: HttpRequest, pk: int) -> HttpResponse:
+    """The bytes of a message as a page: escaped, and of a large one the beginning."""
+    visible = Message.objects.visible_to(person(request)).defer("raw", "text", "html")
+    found = get_object_or_404(visible, pk=pk)
+    if _holds_blocked(request, pk):
+        return redirect("message", pk)
+    start = Substr("raw", Value(1), Value(SOURCE_SHOWN), output_field=BinaryField())
+    octets, length = Message.objects.values_list(start, Length("raw")).get(pk=pk)
+    context = {
+        "message": found,
+        "source": _visible_bytes(bytes(octets)),
+        "shown": min(length, SOURCE_SHOWN),
+        "length": length,
+    }
+    return render(request, "mailboxes/message_source.html", context)
+
+
+def _visible_bytes(data: bytes) -> str:
+    """Text where it is text; every other octet, and every invisible character, as its number."""
+    text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+    return "".join(
+        letter if letter in "\n\t" or letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text
+    )
 
 
 @require_safe

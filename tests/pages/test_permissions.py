@@ -129,6 +129,10 @@ TABLE = {
     "attachment": Row("a", "-", "attachment", closed=404),
     "quarantine": Row("as", "-"),
     "quarantine-retry": Row("-", "a", "message"),
+    "quarantine-discard": Row("a", "a", "message"),
+    "quarantine-put-back": Row("-", "a", "message"),
+    "quarantine-many": Row("-", "a"),
+    "message-source": Row("a", "-", "message", closed=404),
     "quarantine-deliver": Row("a", "a", "message"),
     "alert-list": Row("as", "-"),
 }

@@ -6,7 +6,16 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from mailboxes.models import Delivery, Mailbox, Message, MessageState, Queue
+from mailboxes import alerts
+from mailboxes.models import (
+    Alert,
+    Delivery,
+    EmailConfigurationSettings,
+    Mailbox,
+    Message,
+    MessageState,
+    Queue,
+)
 from tests.conftest import Office
 from tests.pages.letters import RAW, collected
 
@@ -160,3 +169,141 @@ def test_a_wrong_target_gets_its_sentence(
 
 def test_the_raw_message_can_be_taken_along(stuck: Message, amaras: Client) -> None:
     assert amaras.get(reverse("message-raw", args=[stuck.pk])).content == RAW
+
+
+def test_a_message_is_discarded_with_a_reason_and_can_be_taken_back(
+    office: Office, stuck: Message, amaras: Client
+) -> None:
+    address = reverse("quarantine-discard", args=[stuck.pk])
+    assert "In the next cycle the copy on the server" in amaras.get(address).content.decode()
+    assert amaras.post(address, {"reason": " "}).status_code == 422
+    stuck.refresh_from_db()
+    assert stuck.state == MessageState.QUARANTINED
+
+    amaras.post(address, {"reason": "An advertisement"})
+
+    stuck.refresh_from_db()
+    assert (stuck.state, stuck.discarded_by, stuck.discard_reason) == (
+        MessageState.DISCARDED,
+        office.amara,
+        "An advertisement",
+    )
+    assert bytes(stuck.raw) == RAW
+    found = amaras.get(reverse("quarantine"), {"state": "discarded"}).content.decode()
+    assert "An advertisement" in found
+    assert "An advertisement" in amaras.get(reverse("message", args=[stuck.pk])).content.decode()
+
+    amaras.post(reverse("quarantine-put-back", args=[stuck.pk]))
+
+    stuck.refresh_from_db()
+    assert (stuck.state, stuck.discarded_at, stuck.discard_reason) == (MessageState.QUARANTINED, None, "")
+    assert stuck.reason == "no_recipient_matched"
+
+
+def many(office: Office, count: int) -> list[Message]:
+    values = {"state": MessageState.QUARANTINED, "reason": "no_recipient_matched"}
+    return [collected(office.collection, number, subject=f"No {number}", **values) for number in range(count)]
+
+
+def test_many_are_discarded_and_what_left_meanwhile_is_skipped(office: Office, amaras: Client) -> None:
+    rows = many(office, 3)
+    asked = {"command": "discard", "pick": [row.pk for row in rows]}
+    assert "Discard 3 messages" in amaras.post(reverse("quarantine-many"), asked).content.decode()
+    Message.objects.filter(pk=rows[0].pk).update(state=MessageState.DELIVERED)
+
+    response = amaras.post(reverse("quarantine-many"), asked | {"confirmed": "1", "reason": "Spam"})
+
+    states = Message.objects.order_by("pk").values_list("state", flat=True)
+    assert list(states) == ["delivered", "discarded", "discarded"]
+    page = response.content.decode()
+    assert "2 of 3 left the quarantine" in page
+    assert "not in quarantine any more" in page
+
+
+def test_many_are_delivered_to_one(office: Office, amaras: Client) -> None:
+    may_receive(office.support.mailbox)
+    rows = many(office, 2)
+    stub = collected(office.collection, 9, state=MessageState.QUARANTINED, reason="too_large", is_stub=True)
+    asked = {"command": "deliver", "pick": [row.pk for row in (*rows, stub)]}
+    assert "For whom are these 3 messages" in amaras.post(reverse("quarantine-many"), asked).content.decode()
+
+    response = amaras.post(reverse("quarantine-many"), asked | {"confirmed": "1", "target": "Support"})
+
+    assert Delivery.objects.filter(mailbox=office.support.mailbox).count() == 2
+    assert "Only the header of this message was collected" in response.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_that_match_are_tried_again(office: Office, amaras: Client) -> None:
+    may_receive(office.support.mailbox)
+    many(office, 3)
+
+    response = amaras.post(reverse("quarantine-many"), {"command": "again", "all": "1", "q": "No 1"})
+
+    assert Message.objects.filter(state=MessageState.DELIVERED).count() == 1
+    assert "1 of 1 left the quarantine" in response.content.decode()
+
+
+def test_a_command_for_nothing_does_nothing(office: Office, stuck: Message, amaras: Client) -> None:
+    for asked in ({"command": "discard"}, {"command": "nonsense", "pick": stuck.pk}):
+        response = amaras.post(reverse("quarantine-many"), asked, follow=True)
+        assert "nothing was done" in response.content.decode()
+
+
+def test_a_stub_says_that_only_its_header_is_here(office: Office, amaras: Client) -> None:
+    stub = collected(
+        office.collection,
+        state=MessageState.QUARANTINED,
+        reason="too_large",
+        is_stub=True,
+        announced_size=90 * 1024 * 1024,
+    )
+
+    page = amaras.get(reverse("message", args=[stub.pk])).content.decode()
+
+    assert "Only the header is here" in page
+    assert "90.0" in page
+    assert reverse("quarantine-deliver", args=[stub.pk]) not in page
+
+
+def test_the_source_is_shown_escaped_and_without_what_cannot_be_seen(office: Office, amaras: Client) -> None:
+    raw = b"Subject: <script>\x1b\xff\r\n\r\n\xe2\x80\xaeabc"
+    message = collected(office.collection, raw=raw)
+
+    page = amaras.get(reverse("message-source", args=[message.pk])).content.decode()
+
+    assert "Subject: &lt;script&gt;\\x1b\\xff" in page
+    assert "\\x202eabc" in page
+
+
+def test_the_list_costs_the_same_number_of_queries_whatever_its_length(
+    office: Office, amaras: Client, django_assert_max_num_queries: Callable[[int], object]
+) -> None:
+    many(office, 60)
+    with django_assert_max_num_queries(25):  # type: ignore[attr-defined]
+        page = amaras.get(reverse("quarantine"))
+    assert len(page.context["page"].rows) == 50
+
+
+def test_an_alert_tells_of_a_growing_quarantine_and_is_resolved(office: Office, amaras: Client) -> None:
+    settings = EmailConfigurationSettings.load()
+    EmailConfigurationSettings.objects.filter(pk=settings.pk).update(quarantine_alert_at=3)
+    rows = many(office, 2)
+    alerts.quarantine_watched()
+    assert not Alert.objects.exists()
+
+    rows += [collected(office.collection, 7, state=MessageState.QUARANTINED, reason="unreadable")]
+    alerts.quarantine_watched()
+    alerts.quarantine_watched()
+    alert = Alert.objects.get()
+    assert alert.title == "3 messages wait in quarantine"
+    assert "No recipient matched: 2; The message could not be read: 1." in alert.why
+
+    amaras.post(reverse("quarantine-discard", args=[rows[0].pk]), {"reason": "Spam"})
+    assert Alert.objects.get().resolved_at is not None
+
+    amaras.post(reverse("quarantine-put-back", args=[rows[0].pk]))
+    assert Alert.objects.filter(resolved_at=None).count() == 1
+    EmailConfigurationSettings.objects.update(quarantine_alert_at=0)
+    alerts.quarantine_watched()
+    assert not Alert.objects.filter(resolved_at=None).exists()

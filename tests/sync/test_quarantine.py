@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.test import Client
+from django.urls import reverse
 
 from mailboxes import lifecycle
 from mailboxes.models import Delivery, Message, MessageState
+from mailboxes.quarantine import discard, put_back
 from mailboxes.sync.resume import deliver_to, try_again
 
 from .conftest import Office, letter
@@ -77,3 +80,59 @@ def test_a_forward_mailbox_serves_nobody(office: Office) -> None:
     office.synchronize()
     with pytest.raises(ValidationError, match="nobody's own mail"):
         deliver_to(Message.objects.get(), office.forward, office.amara)
+
+
+def test_what_is_discarded_leaves_the_server_by_the_mailbox_s_rule_and_stays_here(office: Office) -> None:
+    office.arrives(letter("An advertisement", to="x@example.net"))
+    office.synchronize()
+    message = Message.objects.get()
+    raw = bytes(message.raw)
+    with pytest.raises(ValidationError, match="why this message is given up"):
+        discard(message, "  ", office.amara)
+    assert len(office.on_server()) == 1
+    discard(message, "Nobody asked for it", office.amara)
+    office.again()
+    assert office.on_server() == []
+    put_back(message)
+    with pytest.raises(ValidationError, match="not discarded any more"):
+        put_back(message)
+    message.refresh_from_db()
+    assert (message.state, bytes(message.raw)) == (MessageState.QUARANTINED, raw)
+    office.user("ingrid")
+    deliver_to(message, office.user("noah").mailbox, office.amara)
+    assert office.delivered() == {"An advertisement": ["Noah"]}
+
+
+FORWARDED = (
+    "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n"
+    "Subject: Inner\r\nFrom: Ines <ines@example.org>\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n"
+    "--y\r\n\r\nHello\r\n--y\r\nContent-Disposition: attachment; filename=setup.pdf.exe\r\n\r\nMZ\r\n"
+    "--y\r\nContent-Disposition: attachment; filename=plan.txt\r\n\r\nthe plan\r\n--y--\r\n--x--\r\n"
+)
+
+
+def test_attachments_of_a_forwarded_message_are_found_in_it_and_programs_are_blocked(office: Office) -> None:
+    noah = office.user("noah")
+    mail = f"From: noah@contoso.com\r\nTo: forwardmailbox@contoso.com\r\nSubject: Fwd\r\n{FORWARDED}"
+    office.arrives(mail.encode())
+    office.synchronize()
+    message = Message.objects.get()
+    parts = {part.name: part for part in message.attachments.all()}
+    assert (message.subject, message.state, set(parts)) == (
+        "Inner",
+        MessageState.DELIVERED,
+        {"setup.pdf.exe", "plan.txt"},
+    )
+    assert parts["setup.pdf.exe"].is_blocked
+    assert not parts["plan.txt"].is_blocked
+    browser = Client()
+    browser.force_login(noah)
+    plan, program = (
+        browser.get(reverse("attachment", args=[message.pk, parts[name].number]))
+        for name in ("plan.txt", "setup.pdf.exe")
+    )
+    assert plan.content == b"the plan"
+    assert program.status_code == 302
+    assert browser.get(reverse("message-raw", args=[message.pk])).status_code == 302
+    browser.force_login(office.amara)
+    assert browser.get(reverse("message-raw", args=[message.pk])).content == bytes(message.raw)
