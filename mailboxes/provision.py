@@ -36,6 +36,7 @@ from emailprofiles.secrets import Secret, SecretUnreadable
 from emailprofiles.servertypes import SIDES, usual_port
 
 from .models import Approval, EmailConfigurationSettings, Mailbox, Queue, RoutingHeader, User
+from .models.office import HEADER_LISTS
 from .roles import GROUPS, Role, role_of, set_role
 
 Table = dict[str, Any]
@@ -96,7 +97,7 @@ def apply(
 
 
 # What may stand in the file: VALUE (text, number, yes or no, date), LIST (of texts), or a table of such.
-VALUE, LIST = "one value", "a list of texts"
+VALUE, LIST, LINES = "one value", "a list of texts", "a text, or a list of texts"
 Schema = Mapping[str, Any]
 
 
@@ -128,15 +129,22 @@ MAILBOX = _values("incoming", "outgoing", "act", "delete_emails_after_processing
     "credentials": _values("username") | _secret("password")
 }
 SCHEMAS: dict[str, Schema] = {
-    "settings": _values(*SETTINGS_FIELDS, "default_server_profile") | {"routing_headers": LIST},
+    "settings": _values(*SETTINGS_FIELDS, "default_server_profile")
+    | {
+        "routing_headers": LIST,
+        "untrusted_routing_headers": LIST,
+        "trusted_servers": LINES,
+        "blocked_attachment_extensions": LINES,
+    },
     "profile": _values(*PROFILE_FIELDS, "owner")
     | _secret("password")
     | _secret("outgoing_password")
     | {"incoming": SERVER, "outgoing": SERVER},
     "user": _values(*USER_FIELDS, "full_name", "email_address", "role", "approved")
     | _secret("password")
-    | {"mailbox": MAILBOX},
-    "queue": _values(*QUEUE_FIELDS, "owner", "approved") | {"members": LIST, "mailbox": MAILBOX},
+    | {"additional_addresses": LIST, "mailbox": MAILBOX},
+    "queue": _values(*QUEUE_FIELDS, "owner", "approved")
+    | {"additional_addresses": LIST, "members": LIST, "mailbox": MAILBOX},
     "forward_mailbox": _values(*FORWARD_FIELDS, "owner", "approved") | MAILBOX,
 }
 
@@ -282,20 +290,14 @@ class _Provisioning:
 
     def _settings(self, entry: Entry) -> None:
         entry.record = EmailConfigurationSettings.load()
-        _set(entry.record, entry.table, SETTINGS_FIELDS)
+        _set(entry.record, _with_lines(entry.table), SETTINGS_FIELDS)
         self._store(entry, entry.record)
-        headers = entry.table.get("routing_headers")
-        if headers is not None and tuple(headers) != RoutingHeader.names():
-            self._replace_headers(entry, headers)
-
-    def _replace_headers(self, entry: Entry, names: list[str]) -> None:
-        for position, name in enumerate(names):
-            try:
-                RoutingHeader(position=position, name=name).full_clean(validate_unique=False)
-            except ValidationError as error:
-                raise Fault(f"routing_headers: {name!r}: {' '.join(error.messages)}") from error
-        RoutingHeader.replace(names)
-        entry.changes.append("routing_headers")
+        stored = {key: RoutingHeader.names(is_trusted=key == "routing_headers") for key in HEADER_LISTS}
+        wanted = {key: tuple(entry.table.get(key, stored[key])) for key in HEADER_LISTS}
+        if wanted != stored:
+            _judge_headers(wanted)
+            RoutingHeader.replace(*wanted.values())
+            entry.changes += [key for key in HEADER_LISTS if wanted[key] != stored[key]]
 
     def _user(self, entry: Entry) -> None:
         user = User.objects.filter(username=entry.table.get("username", "")).first() or User()
@@ -390,7 +392,10 @@ class _Provisioning:
             _fill_from_defaults(mailbox)
         self._set_mailbox(mailbox, entry.table.get("mailbox", {}), "mailbox.")
         _approve(mailbox, entry.table)
-        self._store(entry, mailbox, "mailbox.")
+        stored = self._store(entry, mailbox, "mailbox.")
+        addresses = entry.table.get("additional_addresses")
+        if stored and addresses is not None and mailbox.put_additional_addresses(addresses):
+            entry.changes.append("additional_addresses")
 
     def _forward_mailbox(self, entry: Entry) -> None:
         known = Mailbox.objects.filter(
@@ -494,6 +499,28 @@ def _label(section: str, table: Table, number: int) -> str:
     return f"{kind} {next((table[name] for name in names if name in table), f'number {number}')}"
 
 
+def _with_lines(table: Table) -> Table:
+    """The table with lists of texts as the settings keep them, one on each line."""
+    return {
+        key: "\n".join(value) if isinstance(value, list) and key in SETTINGS_FIELDS else value
+        for key, value in table.items()
+    }
+
+
+def _judge_headers(lists: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises Fault for a name that is no header, or that stands there twice."""
+    seen: set[str] = set()
+    for key, names in lists.items():
+        for name in names:
+            try:
+                RoutingHeader(position=0, name=name).full_clean(validate_unique=False)
+            except ValidationError as error:
+                raise Fault(f"{key}: {name!r}: {' '.join(error.messages)}") from error
+            if name.lower() in seen:
+                raise Fault(f"{key}: {name!r} stands in the lists of routing headers twice.")
+            seen.add(name.lower())
+
+
 def _those_with_last(key: str, value: object, entries: list[Entry]) -> list[Entry]:
     """The entries in their order, but those whose `key` has this value at the end."""
     return sorted(entries, key=lambda entry: entry.table.get(key) == value)
@@ -521,6 +548,8 @@ def _known(table: Table, schema: Schema, faults: list[str], prefix: str = "") ->
 def _fits(value: Any, wanted: Any) -> bool:
     if wanted == LIST:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if wanted == LINES:
+        return isinstance(value, str) or _fits(value, LIST)
     return wanted == VALUE and not isinstance(value, list | dict)
 
 

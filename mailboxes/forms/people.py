@@ -12,6 +12,7 @@ from django.db.models import Model
 from emailprofiles.forms import (
     Choice,
     Exact,
+    Lines,
     Password,
     PeopleField,
     PersonField,
@@ -22,6 +23,7 @@ from emailprofiles.forms import (
 from .. import roles
 from ..models import (
     REPLIES_UNKNOWN,
+    AdditionalAddress,
     EmailConfigurationSettings,
     IncomingFilter,
     Mailbox,
@@ -42,7 +44,34 @@ def _close_replies(form: RecordForm) -> None:
     widget.unavailable = {IncomingFilter.REPLIES: REPLIES_UNKNOWN}
 
 
-class UserForm(RecordForm):
+class AdditionalAddresses(RecordForm):
+    """The further addresses of a user or queue, on the form of that user or queue."""
+
+    additional_addresses = Lines(
+        label="Additional addresses",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocapitalize": "none"}),
+        help_text="One on each line. Copies that a forward mailbox collects for these addresses are delivered here, "
+        "too. For receiving only, and without approval.",
+    )
+
+    def clean_additional_addresses(self) -> list[str]:
+        lines = (line.strip().lower() for line in self.cleaned_data["additional_addresses"].splitlines())
+        return sorted({line for line in lines if line})
+
+    def beside(self, record: Any) -> dict[str, Any]:
+        rows = AdditionalAddress.objects.filter(**{f"mailbox__{record.kind}": record})
+        return {"additional_addresses": list(rows.values_list("address", flat=True))}
+
+    def save(self, commit: bool = True) -> Any:
+        record = super().save(commit)
+        if "additional_addresses" in self.changes:
+            mailbox = Mailbox.objects.get(**{record.kind: record})
+            mailbox.put_additional_addresses(self.cleaned_data["additional_addresses"])
+        return record
+
+
+class UserForm(AdditionalAddresses):
     """A person: who they are, what they may do, and how they sign in here."""
 
     role = forms.ChoiceField(
@@ -87,7 +116,7 @@ class UserForm(RecordForm):
         return {"new_password": "password"}
 
     def beside(self, record: User) -> dict[str, Any]:
-        return {"role": roles.role_of(record)}
+        return super().beside(record) | {"role": roles.role_of(record)}
 
     def lock(self) -> Model:
         _lock_mailbox(self.instance)
@@ -130,7 +159,7 @@ def _lock_mailbox(regarding: Regarding) -> None:
     Mailbox.objects.select_for_update().filter(**{regarding.kind: regarding}).first()
 
 
-class QueueForm(RecordForm):
+class QueueForm(AdditionalAddresses):
     """A shared address, with the people who work on what arrives there."""
 
     owner = PersonField(
@@ -168,7 +197,9 @@ class QueueForm(RecordForm):
             )  # who is a member already stays one, deactivated or not
 
     def beside(self, record: Queue) -> dict[str, Any]:
-        return {"members": list(record.members.order_by("first_name", "last_name", "username"))}
+        return super().beside(record) | {
+            "members": list(record.members.order_by("first_name", "last_name", "username"))
+        }
 
     def lock(self) -> Model:
         _lock_mailbox(self.instance)

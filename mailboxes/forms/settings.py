@@ -9,12 +9,12 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from emailprofiles.defaults import make_default
-from emailprofiles.forms import Choice, Lines, RecordForm, ServerProfileField, YesNo
+from emailprofiles.forms import Choice, Lines, Number, RecordForm, ServerProfileField, YesNo
 from emailprofiles.history import last_change
 from emailprofiles.models import EmailServerProfile
 
 from ..models import EmailConfigurationSettings, RoutingHeader
-from ..models.office import NO_TRANSPORT
+from ..models.office import HEADER_LISTS, NO_TRANSPORT
 
 HEADERS_AT_MOST = 50
 
@@ -46,8 +46,21 @@ class SettingsForm(RecordForm):
         label="Routing headers",
         required=False,
         widget=forms.Textarea(attrs={"rows": 9, "class": "input mono", "spellcheck": "false"}),
-        help_text="Headers in which servers name the mailbox a forwarded copy came from. One on each line; the top "
-        "one counts most. A header that is not listed is not looked at.",
+        help_text="Headers in which our own servers name the mailbox a forwarded copy came from. One on each line; the "
+        "top one counts most. Once our own mail servers are named, they count only where one of those wrote them.",
+    )
+    untrusted_routing_headers = Lines(
+        label="Routing headers that anyone may write",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 9, "class": "input mono", "spellcheck": "false"}),
+        help_text="Not trusted: they count wherever they stand, but after all trusted ones, and the evidence says so. "
+        "For what a server puts among the sender’s headers, as Exchange does with Resent-From. A header that stands in "
+        "neither list is not looked at.",
+    )
+    use_plus_addresses = YesNo(
+        label="Recognise plus-addresses",
+        help_text="With Yes, amara+orders@contoso.com reaches whoever has amara@contoso.com, unless somebody has the "
+        "full address.",
     )
 
     class Meta:
@@ -59,9 +72,33 @@ class SettingsForm(RecordForm):
             "require_approval_for_users",
             "require_approval_for_queues",
             "route_by_to_and_cc",
+            "use_plus_addresses",
+            "trusted_servers",
+            "max_message_size_mb",
+            "blocked_attachment_extensions",
+            "quarantine_alert_at",
         )
-        widgets = {"default_act_method": Choice}
+        widgets = {
+            "default_act_method": Choice,
+            "trusted_servers": forms.Textarea(
+                attrs={"rows": 6, "class": "input mono", "spellcheck": "false"}
+            ),
+            "blocked_attachment_extensions": forms.Textarea(
+                attrs={"rows": 4, "class": "input mono", "spellcheck": "false", "autocapitalize": "none"}
+            ),
+            "max_message_size_mb": Number("MB"),
+            "quarantine_alert_at": Number("messages"),
+        }
         help_texts = {
+            "trusted_servers": "Names of servers or domains, or networks such as 192.0.2.0/24, one on each line; a "
+            "domain stands for all names below it. What stands in a message below the first server that is not listed "
+            "may have been written by anyone. Empty: headers are believed wherever they stand, and a stranger can "
+            "choose by one who of your people receives a mail.",
+            "max_message_size_mb": "From 1 to 200. Of a larger message only the header is collected; it waits in "
+            "quarantine, and its original stays on the server.",
+            "blocked_attachment_extensions": "Ends of file names, with spaces between. Such an attachment is shown by "
+            "its name and is not handed out; the message itself arrives. Empty: every attachment is handed out.",
+            "quarantine_alert_at": "An alert is raised when so many wait, and ends when there are fewer.",
             "default_incoming_method": "With Forward Mailbox, mail reaches them through a forward mailbox, and nobody "
             "signs in to theirs. Server-side becomes None where the default profile cannot receive.",
             "default_outgoing_method": "Server-side becomes None where the default profile cannot send. A queue has no "
@@ -75,7 +112,8 @@ class SettingsForm(RecordForm):
 
     def beside(self, record: EmailConfigurationSettings) -> dict[str, Any]:
         default = EmailServerProfile.objects.filter(is_default=True).first()
-        return {"default_profile": default, "routing_headers": RoutingHeader.names()}
+        lists = {name: RoutingHeader.names(is_trusted=name == "routing_headers") for name in HEADER_LISTS}
+        return {"default_profile": default, **lists}
 
     def last_change(self, name: str) -> LogEntry | None:
         default = self.beside(self.instance)["default_profile"]
@@ -90,8 +128,18 @@ class SettingsForm(RecordForm):
         return record
 
     def clean_routing_headers(self) -> list[str]:
+        return self._clean_names("routing_headers")
+
+    def clean_untrusted_routing_headers(self) -> list[str]:
+        names = self._clean_names("untrusted_routing_headers")
+        trusted = {name.lower() for name in self.cleaned_data.get("routing_headers", ())}
+        if both := [name for name in names if name.lower() in trusted]:
+            raise ValidationError(f"{', '.join(both)}: take it out of one of the two lists.")
+        return names
+
+    def _clean_names(self, field: str) -> list[str]:
         """The names in order; a sentence for each line that is none (RFC 5322, 2.2)."""
-        lines = [line.strip().removesuffix(":") for line in self.cleaned_data["routing_headers"].splitlines()]
+        lines = [line.strip().removesuffix(":") for line in self.cleaned_data[field].splitlines()]
         names = [line for line in lines if line]
         errors = [
             sentence for number, line in enumerate(lines, 1) for sentence in _faults(number, line, lines)
@@ -106,8 +154,8 @@ class SettingsForm(RecordForm):
         settings: EmailConfigurationSettings = super().save(commit)
         if "default_profile" in self.changes:
             make_default(self.cleaned_data["default_profile"])
-        if "routing_headers" in self.changes:
-            RoutingHeader.replace(self.cleaned_data["routing_headers"])
+        if self.changes & set(HEADER_LISTS):
+            RoutingHeader.replace(*(self.cleaned_data[name] for name in HEADER_LISTS))
         return settings
 
 

@@ -417,6 +417,38 @@ class Mailbox(models.Model):
             SyncState(mailbox=self, direction=direction) for direction in Direction.values
         )
 
+    def put_additional_addresses(self, addresses: Iterable[str]) -> bool:
+        """Let this user or queue be known by these further addresses, and no others; whether that is a change.
+
+        Raises ValidationError with a sentence for each address that is not right.
+        """
+        from .office import EmailConfigurationSettings
+
+        wanted = sorted({address.strip().lower() for address in addresses})
+        with transaction.atomic():
+            Mailbox.objects.select_for_update().get(pk=self.pk)
+            EmailConfigurationSettings.lock()
+            before = list(self.additional_addresses.values_list("address", flat=True))
+            if before == wanted:
+                return False
+            self.additional_addresses.exclude(address__in=wanted).delete()
+            self._add_addresses([address for address in wanted if address not in before])
+            texts = (", ".join(before), ", ".join(wanted))
+            history.note(self.regarding or self, additional_addresses=texts)
+        return True
+
+    def _add_addresses(self, addresses: Iterable[str]) -> None:
+        sentences: list[str] = []
+        for address in addresses:
+            row = AdditionalAddress(mailbox=self, address=address)
+            try:
+                row.full_clean(validate_unique=False)  # `clean()` says who has it
+                row.save()
+            except ValidationError as error:
+                sentences += [f"“{address}”: {sentence}" for sentence in error.messages]
+        if sentences:
+            raise ValidationError({"additional_addresses": sentences})
+
     def follow(self, regarding: Regarding) -> None:
         """Take over address, owner and deactivation from the user or queue; this row is locked already."""
         wanted = {"email_address": regarding.address, "owner_id": regarding.mailbox_owner().pk}
@@ -466,8 +498,18 @@ def address_holder(
         others = others.exclude(pk=mailbox.pk)
     if regarding is not None and regarding.pk:
         others = others.exclude(**{regarding.kind: regarding})
-    holder = others.first()
+    holder = others.first() or _additional_holder(address, mailbox, regarding)
     return f"the {holder.kind.label.lower()} mailbox {holder.name}" if holder else ""
+
+
+def _additional_holder(address: str, mailbox: Mailbox | None, regarding: Regarding | None) -> Mailbox | None:
+    """The other mailbox that holds this as an additional address."""
+    rows = AdditionalAddress.objects.filter(address=address.lower())
+    if mailbox is not None and mailbox.pk:
+        rows = rows.exclude(mailbox=mailbox)
+    if regarding is not None and regarding.pk:
+        rows = rows.exclude(**{f"mailbox__{regarding.kind}": regarding})
+    return Mailbox.objects.filter(HOLDS_ITS_ADDRESS, pk__in=rows.order_by().values("mailbox")).first()
 
 
 def _address_is_free(mailbox: Mailbox) -> dict[str, str]:
@@ -591,8 +633,21 @@ def effective_account(mailbox: Mailbox) -> str:
     return mailbox.username if mailbox.allow_credentials else ""
 
 
+def _additional_addresses_are_free(mailbox: Mailbox) -> dict[str, str]:
+    """Whoever was deactivated comes back to further addresses that nobody took meanwhile."""
+    if not mailbox.pk or not mailbox.is_active:
+        return {}
+    for address in mailbox.additional_addresses.values_list("address", flat=True):
+        if holder := address_holder(address, mailbox=mailbox):
+            return {
+                "is_active": f"The additional address {address} belongs to {holder} by now: take it away first."
+            }
+    return {}
+
+
 CROSS_ROW_RULES = (
     _address_is_free,
+    _additional_addresses_are_free,
     _regarding_is_active,
     _regarding_is_fixed,
     _owner_follows_regarding,
@@ -603,7 +658,10 @@ CROSS_ROW_RULES = (
 
 
 class AdditionalAddress(models.Model):
-    """A further address by which a user or queue is known to routing; stored in lower case."""
+    """A further address by which a user or queue is known to routing; stored in lower case.
+
+    Nobody else has it, be it as address or as a further one. Set by `Mailbox.put_additional_addresses()`.
+    """
 
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="additional_addresses")
     address = models.EmailField(unique=True)
@@ -622,3 +680,25 @@ class AdditionalAddress(models.Model):
 
     def __str__(self) -> str:
         return self.address
+
+    def clean(self) -> None:
+        """The rules across rows; raises ValidationError at the address."""
+        super().clean()
+        if sentence := self._why_not():
+            raise ValidationError({"address": sentence})
+
+    def _why_not(self) -> str:
+        if self.mailbox.is_forward_mailbox:
+            return (
+                "A forward mailbox serves nobody’s own mail: additional addresses belong to users and queues."
+            )
+        if self.address.lower() == self.mailbox.email_address.lower():
+            return f"This is the address of {self.mailbox.name} already."
+        if holder := address_holder(self.address, mailbox=self.mailbox):
+            return f"This address already belongs to {holder}."
+        resting = AdditionalAddress.objects.filter(address=self.address.lower()).exclude(pk=self.pk).first()
+        return (
+            f"{resting.mailbox.name}, who is deactivated, keeps it: take it away there first."
+            if resting
+            else ""
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,6 +18,7 @@ from emailprofiles.models import EmailServerProfile
 from emailprofiles.rules import FieldRule, one_of
 
 from ..routing import ROUTING_HEADERS, HeaderRule
+from ..trace import fault, normal
 from .choices import ActMethod, AlertLevel, Approval, Direction, IncomingMethod, Kind, OutgoingMethod
 from .mailbox import Mailbox
 from .people import User
@@ -91,9 +93,26 @@ class EmailConfigurationSettings(models.Model):
         return "Email Configuration Settings"
 
     def clean(self) -> None:
-        """No default is taken that nothing can carry out."""
-        if sentence := NO_TRANSPORT.get(self.default_act_method):
-            raise ValidationError({"default_act_method": sentence})
+        """No default that nothing can carry out; servers and extensions one by one, written alike."""
+        self.trusted_servers = "\n".join(
+            dict.fromkeys(filter(None, map(normal, _lines(self.trusted_servers))))
+        )
+        self.blocked_attachment_extensions = " ".join(
+            dict.fromkeys(map(_extension, _words(self.blocked_attachment_extensions)))
+        )
+        broken = {
+            "default_act_method": [*filter(None, [NO_TRANSPORT.get(self.default_act_method)])],
+            "trusted_servers": [
+                f"“{line}”: {sentence}" for line in _lines(self.trusted_servers) if (sentence := fault(line))
+            ],
+            "blocked_attachment_extensions": [
+                f"“{word}”: write only what stands behind the last dot of a file name, such as exe."
+                for word in _words(self.blocked_attachment_extensions)
+                if not EXTENSION.fullmatch(word)
+            ],
+        }
+        if errors := {name: sentences for name, sentences in broken.items() if sentences}:
+            raise ValidationError(errors)
 
     def blocked_extensions(self) -> frozenset[str]:
         """In lower case, without dots."""
@@ -160,6 +179,22 @@ class EmailConfigurationSettings(models.Model):
             "act_method": act if kind == Kind.USER else ActMethod.NONE,
         }
         return {name: _clip(method, kind, able[name]) for name, method in chosen.items()}
+
+
+EXTENSION = re.compile(r"[a-z0-9_-]{1,20}")
+
+
+def _lines(text: str) -> list[str]:
+    return text.splitlines()
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[\s,;]+", text.strip()) if text.strip() else []
+
+
+def _extension(word: str) -> str:
+    """Without the star and the dot that people put before it."""
+    return word.lower().removeprefix("*").removeprefix(".")
 
 
 def _clip(method: str, kind: str, able: bool) -> str:

@@ -316,11 +316,15 @@ history.watch(
         "is_superuser": "Superuser",
         "incoming_filter": "Convert incoming email to activities",
         "role": "Role",
+        "additional_addresses": "Additional addresses",
     },
 )
 history.watch(
     Queue,
     noise=("created_at",),
     members=("members",),
-    labels={"incoming_filter": "Convert incoming email to activities"},
+    labels={
+        "incoming_filter": "Convert incoming email to activities",
+        "additional_addresses": "Additional addresses",
+    },
 )

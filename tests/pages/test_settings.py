@@ -143,5 +143,51 @@ def test_the_page_says_what_follows_and_where_existing_mailboxes_get_the_default
     assert f'href="{reverse("mailbox-list")}">list of mailboxes</a>' in page
     assert "?view=approval" in page
     assert ">2 addresses wait</a> for approval now" in page
-    for nothing_obeys in ("maximum message size", "retention", "blocked", "tracking"):
+    for nothing_obeys in ("retention", "tracking"):
         assert nothing_obeys not in page.lower()
+
+
+def test_limits_and_our_own_servers_are_saved_as_they_are_meant(office: Office, amaras: Client) -> None:
+    amaras.post(
+        ADDRESS,
+        values(
+            trusted_servers="Contoso.com.\n\n10.1.2.3/16\ncontoso.com",
+            blocked_attachment_extensions="*.EXE, .js;exe\nvbs",
+            max_message_size_mb="20",
+            quarantine_alert_at="5",
+            use_plus_addresses="False",
+            routing_headers="Delivered-To",
+            untrusted_routing_headers="Resent-From:",
+        ),
+    )
+
+    settings = EmailConfigurationSettings.load()
+    assert settings.trusted_servers == "contoso.com\n10.1.0.0/16"
+    assert settings.blocked_attachment_extensions == "exe js vbs"
+    assert (settings.max_message_size_mb, settings.quarantine_alert_at) == (20, 5)
+    assert not settings.use_plus_addresses
+    assert RoutingHeader.listed() == (("Delivered-To", True), ("Resent-From", False))
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "sentence"),
+    [
+        (
+            "trusted_servers",
+            "*.contoso.com",
+            "“*.contoso.com”: write contoso.com; all names below it are meant, too.",
+        ),
+        ("trusted_servers", "mx.contoso.com\n0.0.0.0/0", "“0.0.0.0/0”: this network is too wide"),
+        ("blocked_attachment_extensions", "tar.gz", "“tar.gz”: write only what stands behind the last dot"),
+        ("max_message_size_mb", "0", "Choose a number of megabytes from 1 to 200."),
+        ("quarantine_alert_at", "many", "Enter a whole number."),
+        ("untrusted_routing_headers", "delivered-TO", "delivered-TO: take it out of one of the two lists."),
+    ],
+)
+def test_what_is_not_right_is_said_at_its_field(
+    field: str, typed: str, sentence: str, office: Office, amaras: Client
+) -> None:
+    response = amaras.post(ADDRESS, values(**{field: typed}))
+
+    assert response.status_code == 422
+    assert sentence in " ".join(response.context["form"].errors[field])
