@@ -28,6 +28,7 @@ from .views import (
     sessions,
     settings,
     signin,
+    simulator,
 )
 
 urlpatterns: list[URLPattern] = [
@@ -103,6 +104,7 @@ urlpatterns: list[URLPattern] = [
     path("queues/<int:pk>/history/", histories.queue, name="queue-history"),
     path("users/<int:pk>/history/", histories.user, name="user-history"),
     path("settings/email/history/", histories.configuration, name="configuration-history"),
+    path("settings/routing/", simulator.simulator, name="routing-simulator"),
     path("settings/email/", settings.configuration, name="configuration"),
     path("messages/", messages.message_list, name="message-list"),
     path("messages/<int:pk>/", messages.message, name="message"),

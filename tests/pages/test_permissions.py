@@ -119,6 +119,7 @@ TABLE = {
     "user-activate": Row("a", "a", "user"),
     "user-deactivate": Row("a", "a", "user"),
     "user-delete": Row("a", "a", "user"),
+    "routing-simulator": Row("a", "a"),
     "configuration": Row("a", "a"),
     "configuration-history": Row("a", "-"),
     # mail
