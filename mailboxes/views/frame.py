@@ -86,7 +86,7 @@ CONFIGURATION = (
     ("queue", "Queues", "queue", "queue-list", roles.ADMINISTER),
     ("user", "Users", "user", "user-list", roles.ADMINISTER),
     ("configuration", "Email Configuration Settings", "settings", "configuration", roles.ADMINISTER),
-    ("simulator", "Routing Simulator", "route", "routing-simulator", roles.ADMINISTER),
+    ("routing", "Routing Simulator", "route", "routing-simulator", roles.ADMINISTER),
 )
 
 # Counts are capped: beyond this a figure says no more than "many".

@@ -17,7 +17,7 @@ _SAYS = {
     "queue": "Shared addresses, such as Support. Each has its own mailbox.",
     "user": "People who sign in here, and whose mail is synchronized. Each has a mailbox.",
     "configuration": "Defaults for new mailboxes, approvals, and how forwarded copies are recognised.",
-    "simulator": "Paste a message, and see for whom it would be and why. Nothing is delivered.",
+    "routing": "Paste a message, and see for whom it would be and why. Nothing is delivered.",
 }
 
 

@@ -22,6 +22,7 @@ PASSWORD = "Vier Zwiebeln 44"
 ADDRESSES = (
     "/settings/",
     "/settings/email/",
+    "/settings/routing/",
     "/mailboxes/",
     "/mailboxes/new/",
     "/profiles/",
