@@ -286,6 +286,7 @@ def _unquoted(text: str) -> str:
 
 _SECTION = re.compile(r"\*([0-9]{1,4})\*?")
 _SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
+MAX_GLUED = 1000
 _BASE64 = bytes(string.ascii_letters + string.digits + "+/=\r\n", "ascii")
 
 
@@ -294,7 +295,7 @@ def _base64_body(body: bytes) -> bytes:
     strange = len(body.translate(None, _BASE64))
     if strange * 100 > len(body) * 15:
         return body
-    if strange or b"=" not in body.rstrip(b"=\r\n"):
+    if strange or not 0 < body.rstrip(b"=\r\n").count(b"=") <= MAX_GLUED:
         return _base64(body)
     return b"".join(map(_base64, re.findall(rb"[^=]+=*", body)))
 
