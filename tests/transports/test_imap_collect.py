@@ -9,7 +9,7 @@ import pytest
 from emailprofiles.errors import CapabilityMissing, ConnectionLost, FolderReadOnly
 from emailprofiles.transports import imap as imap_module
 from emailprofiles.transports.imap import Imap
-from emailprofiles.wire import Disposal, Password
+from emailprofiles.wire import UNDELIVERABLE, Disposal, Password
 from tests.servers import Certificates, Dovecot
 from tests.transports.conftest import SECRET, Opener
 
@@ -239,3 +239,53 @@ def test_a_server_that_went_away_is_a_lost_connection(certificates: Certificates
             server.crash()
             with pytest.raises(ConnectionLost):
                 imap.listed(None, 10)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "goes"), [("MOVE", True), ("UIDPLUS", True), ("UIDPLUS NAMESPACE", True), ("", False)]
+)
+def test_putting_aside_moves_exactly_these_or_nothing(
+    certificates: Certificates, capabilities: str, goes: bool
+) -> None:
+    with Dovecot(certificates, extra=f"imap_capability = IMAP4rev1 {capabilities}\n") as server:
+        server.add_user("amara", SECRET)
+        server.append_many("amara", letters(3))
+        with server.client("amara", "INBOX") as other:
+            other.add_flags([1], [rb"\Deleted"])
+        with Imap(server.endpoint(), Password("amara", SECRET)) as imap:
+            imap.connect()
+            imap.open()
+            if goes:
+                assert imap.dispose(["2"], Disposal.PUT_ASIDE).done == ("2",)
+                assert imap.dispose(["3"], Disposal.PUT_ASIDE).done == ("3",)
+            else:
+                with pytest.raises(CapabilityMissing):
+                    imap.dispose(["2"], Disposal.PUT_ASIDE)
+        assert kept(server, "amara") == ([1] if goes else [1, 2, 3])
+        if goes:
+            aside = server.messages("amara", UNDELIVERABLE)
+            assert [message.raw for message in aside] == letters(3)[1:]
+            assert not any(r"\Deleted" in message.flags for message in aside)
+
+
+def test_nothing_is_put_aside_into_the_folder_it_lies_in(
+    dovecot: Dovecot, amara: str, mailbox: Opener
+) -> None:
+    dovecot.make_folder(amara, UNDELIVERABLE)
+    dovecot.append(amara, letters(1)[0], UNDELIVERABLE)
+    with pytest.raises(FolderReadOnly):
+        mailbox(UNDELIVERABLE).dispose(["1"], Disposal.PUT_ASIDE)
+    assert kept(dovecot, amara, UNDELIVERABLE) == [1]
+
+
+def test_folders_are_kept_where_the_account_keeps_them(certificates: Certificates) -> None:
+    """Some servers have every folder below the INBOX (RFC 2342)."""
+    below = "namespace inbox {\n  prefix = INBOX/\n}\n"
+    with Dovecot(certificates, extra=below) as server:
+        server.add_user("amara", SECRET)
+        server.append_many("amara", letters(1))
+        with Imap(server.endpoint(), Password("amara", SECRET)) as imap:
+            imap.connect()
+            imap.open()
+            assert imap.dispose(["1"], Disposal.PUT_ASIDE).done == ("1",)
+        assert [m.raw for m in server.messages("amara", f"INBOX/{UNDELIVERABLE}")] == letters(1)
