@@ -417,7 +417,7 @@ def _places_stay_apart(profile: EmailServerProfile) -> dict[str, str]:
     stored = profile.stored()
     if stored is None or not changed(profile, stored, (*PLACE_FIELDS, "authenticate_using")):
         return {}
-    others = EmailServerProfile.objects.filter(**same_place(profile)).exclude(pk=profile.pk)
+    others = EmailServerProfile.objects.filter(same_place(profile)).exclude(pk=profile.pk)
     read = Counter(account for one in (profile, *others) for account in _accounts_read(one))
     moved = next((account for account in _accounts_read(profile) if read[account] > 1), "")
     if not moved:
@@ -428,19 +428,22 @@ def _places_stay_apart(profile: EmailServerProfile) -> dict[str, str]:
     }
 
 
-PLACE_FIELDS = ("incoming_host", "incoming_port", "incoming_folder")
-# Two doors of one server.
-IMAP_PORTS = (USUAL_PORTS["imap", Security.TLS], USUAL_PORTS["imap", Security.NONE])
+PLACE_FIELDS = ("incoming_host", "incoming_port", "incoming_folder", "server_type")
+# Four doors of one server.
+DOORS = tuple(
+    USUAL_PORTS[kind, security] for kind in ("imap", "pop3") for security in (Security.TLS, Security.NONE)
+)
 
 
-def same_place(profile: EmailServerProfile, prefix: str = "") -> dict[str, Any]:
-    """Look-ups for the profiles that read the same folder name on the same server."""
-    ports = IMAP_PORTS if profile.incoming_port in IMAP_PORTS else (profile.incoming_port,)
-    return {
-        f"{prefix}incoming_host__iexact": profile.incoming_host,
-        f"{prefix}incoming_port__in": ports,
-        f"{prefix}incoming_folder": profile.incoming_folder,
-    }
+def same_place(profile: EmailServerProfile, prefix: str = "") -> Q:
+    """The profiles that read the same folder name on the same server; what POP3 reads is the INBOX."""
+    ports = DOORS if profile.incoming_port in DOORS else (profile.incoming_port,)
+    host = {f"{prefix}incoming_host__iexact": profile.incoming_host, f"{prefix}incoming_port__in": ports}
+    pop3 = Q(**{f"{prefix}server_type": ServerType.POP3_SMTP})
+    folder = "INBOX" if profile.server_type == ServerType.POP3_SMTP else profile.incoming_folder
+    if folder.upper() == "INBOX":
+        return Q(**host) & (pop3 | Q(**{f"{prefix}incoming_folder__iexact": folder}))
+    return Q(**host) & ~pop3 & Q(**{f"{prefix}incoming_folder": folder})
 
 
 def _accounts_read(profile: EmailServerProfile) -> list[str]:

@@ -618,9 +618,9 @@ def account_reader(mailbox: Mailbox) -> Mailbox | None:
             reads_alike("email_address", account),
             server_profile__authenticate_using=AuthenticateUsing.PROFILE,
         ),
+        same_place(profile, "server_profile__"),
         is_active=True,
         incoming_method=IncomingMethod.SERVER_SIDE,
-        **same_place(profile, "server_profile__"),
     ).exclude(pk=mailbox.pk)
     return others.first() if account else None
 

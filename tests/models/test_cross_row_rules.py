@@ -265,6 +265,14 @@ class TestServerMailbox:
         )
         assert "username" in refusal(forward(office, server_profile=tls, **self.CREDENTIALS))
 
+    def test_nor_by_another_protocol_whatever_folder_stands_there_unused(self, office: Office) -> None:
+        EmailServerProfile.objects.filter(pk=office.profile.pk).update(incoming_port=143)
+        pop3 = profile_values(name="Pop", owner=office.amara, server_type="pop3_smtp", incoming_port=110)
+        branch = EmailServerProfile.objects.create(**pop3, incoming_folder="Copies")
+        assert "username" in refusal(forward(office, server_profile=branch, **self.CREDENTIALS))
+        EmailServerProfile.objects.filter(pk=office.profile.pk).update(incoming_folder="Copies")
+        forward(office, server_profile=branch, **self.CREDENTIALS).full_clean()
+
     @pytest.mark.parametrize(
         "difference",
         [{"incoming_folder": "Copies"}, {"incoming_port": 20143}, {"incoming_host": "localhost"}],
