@@ -22,6 +22,8 @@ $(READY): requirements.txt
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
 		rm -rf $(VENV); \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			mkdir -p /etc/postgresql-common/createcluster.d; \
+			echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/sorting-office.conf; \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; \
 		else \
 			echo "Python's venv is missing. Run: sudo apt-get install python3-venv"; exit 1; \
@@ -37,17 +39,21 @@ run: install
 	@exec $(BIN)/python manage.py serve $(ARGS)
 
 # The servers that the tests start: as root they are installed, otherwise the tests say what they left out.
-# Postfix comes without a configuration, so it does not run by itself, and never in place of another mail server.
+# Postfix comes without a configuration, so it does not run by itself, and never in place of another mail server;
+# PostgreSQL comes without a database, so neither does it.
 servers:
 	@missing=""; \
 	command -v dovecot >/dev/null || missing="$$missing dovecot-imapd"; \
 	test -x /usr/lib/dovecot/pop3 || missing="$$missing dovecot-pop3d"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v sievec >/dev/null || missing="$$missing dovecot-sieve dovecot-lmtpd"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v postfix >/dev/null || command -v sendmail >/dev/null || missing="$$missing postfix"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections; \
+			mkdir -p /etc/postgresql-common/createcluster.d; \
+			echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/sorting-office.conf; \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
 				|| echo "Could not install:$$missing"; \
 		else \
