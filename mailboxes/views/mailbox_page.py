@@ -388,9 +388,10 @@ def _collected(mailbox: Mailbox, viewer: User) -> list[Fact]:
     collected = Message.objects.filter(mailbox=mailbox).order_by()
     waiting = collected.filter(state=MessageState.QUARANTINED).count()
     quarantine = f"{reverse('quarantine')}?mailbox={mailbox.pk}"
+    ledger = reverse("mailbox-ledger", args=[mailbox.pk])
     return [
         Fact("Collected in 24 h", str(collected.filter(collected_at__gt=since).count()), _messages(mailbox)),
-        Fact("Ledger", _accounted(mailbox), reverse("mailbox-ledger", args=[mailbox.pk])),
+        Fact("Ledger", _accounted(mailbox), ledger if viewer.has_perm(roles.SEE_MAILBOXES) else ""),
         Fact("Quarantine", str(waiting), quarantine if waiting and viewer.has_perm(roles.SEE_ALERTS) else ""),
     ]
 

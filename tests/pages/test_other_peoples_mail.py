@@ -126,5 +126,5 @@ def test_an_administrator_reads_it_and_so_does_a_member(mail: None, office: Offi
     found = reading(client)
     assert {address for address, words in found.items() if words} == {
         "/messages/",
-        *(f"/messages/{pk}/{part}" for pk in (1, 4) for part in ("", "raw/", "html/")),
+        *(f"/messages/{pk}/{part}" for pk in (1, 4) for part in ("", "raw/", "source/", "html/")),
     }
