@@ -93,10 +93,12 @@ class Engine:
     def run_once(self, only: Mailbox | None = None) -> Summary:
         """Work until nothing is due, each mailbox until it is empty; waits a while for what others hold."""
         self._heart.start()
-        among = _due_since(timezone.now(), only)
+        began = timezone.now()
         patience = time.monotonic() + OTHERS_SECONDS
         while not self.stop.is_set():
             self._collect_finished()
+            # A clock that was set back must not make due again, and again, what was done.
+            among = _due_since(min(began, timezone.now()), only)
             claimed = self._claim(among)
             self._claim_test()
             if only is None:

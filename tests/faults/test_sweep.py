@@ -1,0 +1,99 @@
+"""A session is cut at every octet of it: of what the server says, and of what we say.
+
+A sample here, by a printed seed (`SWEEP_SEED`), and around the replies that say what is deleted; with `SWEEP=all`
+each octet.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import accumulate
+
+import pytest
+from django.utils import timezone
+
+from emailprofiles.errors import MailError
+from mailboxes.models import ServerCircuit
+from mailboxes.sync import leases
+from mailboxes.sync.incoming import BrokenOff, synchronize
+from mailboxes.sync.parser import Parser
+from mailboxes.sync.worker import failed, succeeded
+from tests.faults.invariant import Sent, fill, holds
+from tests.faults.proxy import Proxy
+from tests.sync.conftest import Office
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SAMPLE = 12
+LETTERS = 3
+
+
+@pytest.fixture
+def parser() -> Iterator[Parser]:
+    """One for all passes of a sweep."""
+    with Parser() as parser:
+        yield parser
+
+
+def one_pass(office: Office, parser: Parser) -> bool:
+    """One cycle of the mailbox, as the engine has it; whether it went through."""
+    ServerCircuit.objects.update(open_until=timezone.now() - timedelta(seconds=1))
+    office.forward.states.update(next_run_at=None)
+    (lease,) = leases.claim(1, leases.this_process())
+    try:
+        tally = synchronize(lease, parser, lambda: False)
+    except (MailError, BrokenOff) as error:
+        failed(lease, error)
+        return False
+    succeeded(lease, tally)
+    return True
+
+
+def recorded(pieces: list[bytes], office: Office, sent: Sent, parser: Parser) -> list[bytes]:
+    """What one side says in an undisturbed pass over new letters."""
+    office.arrives(*sent.letters(LETTERS))
+    pieces.clear()
+    assert one_pass(office, parser)
+    return list(pieces)
+
+
+def cuts(pieces: Sequence[bytes], around: Sequence[bytes]) -> list[int]:
+    """After how many octets to cut: a sample, and about the ends of the pieces that speak of deleting."""
+    ends = list(accumulate(map(len, pieces)))
+    if os.environ.get("SWEEP") == "all":
+        return list(range(1, ends[-1] + 1))
+    seed = int(os.environ.get("SWEEP_SEED", "20261124"))
+    sys.stdout.write(f"SWEEP_SEED={seed}\n")
+    found = set(random.Random(seed).sample(range(1, ends[-1] + 1), SAMPLE))
+    for end, piece in zip(ends, pieces, strict=True):
+        if any(word in piece for word in around):
+            found |= {end - len(piece), end - len(piece) // 2, end - 1, end}
+    return sorted(found)
+
+
+def cut_at(proxy: Proxy, side: str, at: int, office: Office, sent: Sent, parser: Parser) -> None:
+    """New letters, a pass that is cut there, one that is not; then everything is where it belongs."""
+    office.arrives(*sent.letters(LETTERS))
+    setattr(proxy, side, at)
+    one_pass(office, parser)
+    proxy.behave()
+    assert one_pass(office, parser), f"{side}={at}"
+    holds(office, sent)
+
+
+@pytest.mark.parametrize("side", ["say_at_most", "hear_at_most"])
+def test_cut_at_any_octet_nothing_is_lost_or_twice(
+    office: Office, proxy: Proxy, parser: Parser, side: str
+) -> None:
+    sent = fill(office, LETTERS)
+    assert one_pass(office, parser)
+    pieces = proxy.transcript if side == "say_at_most" else proxy.commands
+    words = (b"Store completed", b"Expunge completed", b"UID STORE", b"UID EXPUNGE")
+    points = cuts(recorded(pieces, office, sent, parser), words)
+    assert len(points) > SAMPLE
+    for at in points:
+        cut_at(proxy, side, at, office, sent, parser)
