@@ -18,11 +18,12 @@ from django.db.models.functions import Lower
 from . import history
 from .fields import EncryptedField
 from .rules import FieldRule, one_of
+from .secrets import Secret
 from .servertypes import PROTOCOLS, USUAL_PORTS, sign_in_is_available, type_is_available
 from .servertypes import AuthenticateUsing as AuthenticateUsing
 from .servertypes import SecurityChoice as SecurityChoice
 from .servertypes import ServerType as ServerType
-from .wire import Security
+from .wire import ENDS_A_COMMAND, Security
 
 # Columns that nothing obeys yet: shown with the reason, and refused when somebody sets one.
 NOT_OBEYED: dict[str, str] = {
@@ -51,6 +52,16 @@ CYCLE_FIELDS = (
     "messages_per_cycle",
     "max_concurrent_connections",
     "timeout_seconds",
+)
+# What is said to servers or about them.
+SPOKEN_FIELDS = (
+    "incoming_host",
+    "outgoing_host",
+    "username",
+    "password",
+    "outgoing_username",
+    "outgoing_password",
+    "incoming_folder",
 )
 # What a test vouches for.
 CONNECTION_FIELDS = (
@@ -327,6 +338,32 @@ def written(fields: Iterable[str], names: set[str] | None) -> list[str]:
     ]
 
 
+def unspeakable(new: models.Model, fields: Iterable[str]) -> dict[str, str]:
+    """A sentence for each of these fields that was typed now and can stand in no command to a server.
+
+    What is stored so by an earlier version is no obstacle to other changes; no transport sends it.
+    """
+    broken = [name for name in fields if any(letter in _typed(new, name) for letter in ENDS_A_COMMAND)]
+    if not broken:
+        return {}
+    stored = type(new)._default_manager.filter(pk=new.pk).first() if new.pk else None
+    return {
+        name: "This contains a line break or a NUL. Type it on one line."
+        for name in broken
+        if stored is None or changed(new, stored, (name,))
+    }
+
+
+def _typed(record: models.Model, name: str) -> str:
+    """The text that stands in a field, or the secret that was typed; a sealed one stays sealed."""
+    value = record.__dict__.get(name, "")
+    return value.reveal() if isinstance(value, Secret) else str(value)
+
+
+def _speakable(profile: EmailServerProfile) -> dict[str, str]:
+    return unspeakable(profile, SPOKEN_FIELDS)
+
+
 def _available(profile: EmailServerProfile) -> dict[str, str]:
     errors = {}
     if profile.server_type in PROTOCOLS and not type_is_available(profile.server_type):
@@ -478,6 +515,7 @@ history.watch(
 
 
 CROSS_ROW_RULES = (
+    _speakable,
     _available,
     _obeyed,
     _location_needs_password,

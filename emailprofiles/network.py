@@ -40,6 +40,7 @@ from emailprofiles.errors import (
     SettingsIncomplete,
     TimedOut,
     TlsFailed,
+    printable,
 )
 from emailprofiles.wire import Endpoint
 
@@ -59,8 +60,12 @@ METADATA = frozenset(
     )
 )
 THIS_NETWORK = ip_network("0.0.0.0/8")
-NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-IPV4_COMPATIBLE = IPv6Network("::/96")
+LAST_32_BITS = (IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
+"""Where an IPv6 address ends in the IPv4 address that it stands for: IPv4-compatible, and NAT64's own prefix."""
+
+LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+INTERNAL_TOO = (IPv6Network("fec0::/10"), IPv6Network("3fff::/20"))
+"""Site-local, and the second range for documentation: this version of Python takes them for public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,8 @@ def host_name(endpoint: Endpoint) -> str:
 
 
 def _looked_up(host: str, endpoint: Endpoint) -> Iterator[Address]:
+    if not host.isprintable():  # getaddrinfo would look up what stands before a NUL
+        raise NameNotResolved(printable(host))
     answer = _in_time(
         lambda: socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM), endpoint.timeout
     )
@@ -147,24 +154,47 @@ def _in_time(work: Callable[[], T], seconds: float) -> T | OSError | ValueError 
 def refusal(ip: IP, *, allow_internal: bool) -> str:
     """Why this address may not be connected to, or an empty text."""
     inner = _embedded(ip)
-    if inner is not None:
-        reason = refusal(inner, allow_internal=allow_internal)
-        return f"stands for {inner}: {reason}" if reason else ""
+    for one in inner:
+        if reason := refusal(one, allow_internal=allow_internal):
+            return f"stands for {one}: {reason}"
+    if inner:
+        return ""
     for forbidden, reason in _NEVER:
         if forbidden(ip):
             return reason
-    return "" if allow_internal or ip.is_global else "an internal address"
+    return "" if allow_internal or _is_public(ip) else "an internal address"
 
 
-def _embedded(ip: IP) -> IPv4Address | None:
-    """The IPv4 address that this IPv6 address leads to, if it is only a disguise."""
+def _is_public(ip: IP) -> bool:
+    return ip.is_global and not any(ip in network for network in INTERNAL_TOO)
+
+
+def _embedded(ip: IP) -> tuple[IPv4Address, ...]:
+    """The IPv4 addresses that this IPv6 address may lead to, if it is only a disguise."""
     if isinstance(ip, IPv4Address) or ip.is_loopback or ip.is_unspecified:
-        return None
+        return ()
     if ip.teredo:
-        return ip.teredo[1]
-    if any(ip in network for network in NAT64) or ip in IPV4_COMPATIBLE:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour
+        return (ip.teredo[1],)
+    if ip in LOCAL_NAT64:
+        return _translated_to(int(ip))
+    if any(ip in network for network in LAST_32_BITS):
+        return (IPv4Address(int(ip) & 0xFFFFFFFF),)
+    inner = ip.ipv4_mapped or ip.sixtofour
+    return (inner,) if inner else ()
+
+
+def _translated_to(bits: int) -> tuple[IPv4Address, ...]:
+    """What a translator may read from an address of LOCAL_NAT64, whose prefix has 96, 64, 56 or 48 bits.
+
+    A reading that is no address of any server only shows that the prefix is another (RFC 6052, section 2.2).
+    """
+    others = (
+        bits >> 24 & 0xFFFFFFFF,
+        (bits >> 64 & 0xFF) << 24 | bits >> 32 & 0xFFFFFF,
+        (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF,
+    )
+    likely = (one for one in map(IPv4Address, others) if one not in THIS_NETWORK and not one.is_reserved)
+    return (IPv4Address(bits & 0xFFFFFFFF), *likely)
 
 
 _NEVER: tuple[tuple[Callable[[IP], bool], str], ...] = (

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+ENDS_A_COMMAND = "\r\n\0"
+"""What ends a command in every protocol here, so that the rest of a text would be the next one."""
+
 
 class Security(StrEnum):
     """How a connection is protected. STARTTLS is required or not used: there is no "if offered"."""

@@ -32,6 +32,9 @@ import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from imapclient import IMAPClient
 
 from emailprofiles.wire import Endpoint, Security
@@ -90,19 +93,37 @@ class Certificates:
         self._issue("expired", self.authority, "localhost", EXPIRED, not_after=long_ago)
         self._issue("wrong-name", self.authority, "mail.elsewhere.example")
         self._issue("untrusted", trustme.CA(), "localhost", UNTRUSTED)
+        self._issue(
+            "not-yet-valid", self.authority, "localhost", not_before=dt.datetime(2900, 1, 1, tzinfo=dt.UTC)
+        )
+        self._sign_itself("localhost")
 
-    def _issue(
-        self, name: str, authority: trustme.CA, *names: str, not_after: dt.datetime | None = None
-    ) -> None:
-        issued = authority.issue_cert(*names, not_after=not_after)
+    def _issue(self, name: str, authority: trustme.CA, *names: str, **validity: dt.datetime) -> None:
+        issued = authority.issue_cert(*names, **validity)  # type: ignore[arg-type]  # not_before, not_after
         issued.private_key_and_cert_chain_pem.write_to_path(self.pem(name))
+
+    def _sign_itself(self, host: str) -> None:
+        """A certificate for the right name, with nobody behind it."""
+        key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+            .not_valid_after(dt.datetime(2900, 1, 1, tzinfo=dt.UTC))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        clear = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        Path(self.pem("self-signed")).write_bytes(
+            key.private_bytes(pem, *clear) + certificate.public_bytes(pem)
+        )
 
     @property
     def ca_file(self) -> str:
         return str(self.directory / "ca.pem")
 
     def pem(self, name: str) -> str:
-        """Key and chain in one file: good, expired, wrong-name, untrusted."""
+        """Key and chain in one file: good, expired, not-yet-valid, wrong-name, untrusted, self-signed."""
         return str(self.directory / f"{name}.pem")
 
     def server_context(self, name: str = "good") -> ssl.SSLContext:

@@ -449,6 +449,9 @@ class Imap(IncomingTransport):
         with suppress(Exception):  # leaving is a courtesy: what was worth keeping has been confirmed before
             self._leave()
         with suppress(OSError):
+            if self._client is not None:
+                self._client.session.shutdown()  # its reader, while open, would keep the connection open
+        with suppress(OSError):
             if self._sock is not None:
                 self._sock.close()
         self._client = self._sock = self._folder = None

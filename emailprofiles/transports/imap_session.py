@@ -14,7 +14,7 @@ from imapclient import IMAPClient
 
 from emailprofiles import network
 from emailprofiles.errors import SettingsIncomplete, StartTlsRefused
-from emailprofiles.wire import Endpoint, Password
+from emailprofiles.wire import ENDS_A_COMMAND, Endpoint, Password
 
 LONGEST_LINE = 16 * 1024 * 1024
 READ_AHEAD = 65_536
@@ -67,7 +67,12 @@ class Session(imaplib.IMAP4):
 
     def start_tls(self) -> str:
         """Encrypt, and forget all that was said in the clear: anybody may have said it (RFC 9051, 11.1)."""
-        kind, words = self._simple_command("STARTTLS")
+        try:
+            kind, words = self._simple_command("STARTTLS")
+        except self.abort:
+            raise
+        except self.error as error:  # BAD
+            raise StartTlsRefused(server_words=str(error)) from error
         if kind != "OK":
             raise StartTlsRefused(server_words=text_of(words))
         self._stream.close()
@@ -165,6 +170,6 @@ def quoted(text: str) -> bytes:
 
 def speakable(what: str, text: str) -> str:
     """`text`, unless it holds what would end a command and begin another."""
-    if any(letter in text for letter in "\r\n\0"):
+    if any(letter in text for letter in ENDS_A_COMMAND):
         raise SettingsIncomplete(f"{what} contains a line break or NUL")
     return text

@@ -120,9 +120,9 @@ class Pop3(IncomingTransport):
 
     def _no_greeting(self, error: Exception, sock: network.BoundedSocket) -> MailError:
         silent = sock.octets_left == network.OCTETS_PER_COMMAND
+        problem = self._translated(error, self._where, ANYTIME, ServerBusy)
         if isinstance(error, Confused):
             return NotThisProtocol(self._where, server_words=str(error))
-        problem = self._translated(error, self._where, ANYTIME, ServerBusy)
         if silent and isinstance(problem, TimedOut | ConnectionLost):
             return problem if self.endpoint.security is Security.TLS else NoGreeting(self._where)
         return NotThisProtocol(self._where) if isinstance(problem, ProtocolError) else problem

@@ -34,8 +34,9 @@ from emailprofiles.errors import (
     redacted,
     scrub,
 )
+from emailprofiles.transports.imap_session import speakable
 from emailprofiles.transports.seam import OutgoingTransport
-from emailprofiles.wire import Endpoint, Password, Security, Step, StepName
+from emailprofiles.wire import ENDS_A_COMMAND, Endpoint, Password, Security, Step, StepName
 
 SECONDS_TO_LEAVE = 3.0
 OCTETS_PER_REPLY = 1024 * 1024
@@ -203,8 +204,10 @@ class Smtp(OutgoingTransport):
     # signing in
 
     def _sign_in(self, who: Password) -> None:
-        if any("\0" in text for text in (who.username, who.password, who.authorize_as)) or not who.username:
-            raise SettingsIncomplete("the user name is empty, or a credential contains NUL")
+        if not who.username:
+            raise SettingsIncomplete("the user name is empty")
+        for text in _identities(who):
+            speakable("A credential", text)
         with self._command() as client:
             offered = client.esmtp_features.get("auth", "").upper().split()
             if "PLAIN" in offered:
@@ -306,6 +309,9 @@ class Smtp(OutgoingTransport):
                 self._client.connection.allow(SECONDS_TO_LEAVE, OCTETS_PER_REPLY)
                 self._client.quit()
         with suppress(OSError):
+            if self._client is not None:
+                self._client.close()  # its reader, while open, would keep the connection open
+        with suppress(OSError):
             if self._sock is not None:
                 self._sock.close()
         self._client = self._sock = None
@@ -314,7 +320,7 @@ class Smtp(OutgoingTransport):
 def spoken(address: str) -> str:
     """An address as a command carries it: the domain in ASCII (IDNA), nothing that ends the command."""
     local, at, domain = address.rpartition("@")
-    if not (local and at and domain) or any(letter in address for letter in "\r\n\0<> "):
+    if not (local and at and domain) or any(letter in address for letter in f"{ENDS_A_COMMAND}<> "):
         raise SettingsIncomplete(f"{address!r} is no email address")
     try:
         return f"{local}@{domain.encode('idna').decode('ascii')}"

@@ -15,7 +15,14 @@ from django.utils import timezone
 
 from emailprofiles import history
 from emailprofiles.fields import EncryptedField
-from emailprofiles.models import AuthenticateUsing, EmailServerProfile, changed, same_place, written
+from emailprofiles.models import (
+    AuthenticateUsing,
+    EmailServerProfile,
+    changed,
+    same_place,
+    unspeakable,
+    written,
+)
 from emailprofiles.prefixes import index
 from emailprofiles.rules import FieldRule, one_of
 
@@ -645,7 +652,12 @@ def _additional_addresses_are_free(mailbox: Mailbox) -> dict[str, str]:
     return {}
 
 
+def _credentials_are_speakable(mailbox: Mailbox) -> dict[str, str]:
+    return unspeakable(mailbox, ("username", "password"))
+
+
 CROSS_ROW_RULES = (
+    _credentials_are_speakable,
     _address_is_free,
     _additional_addresses_are_free,
     _regarding_is_active,

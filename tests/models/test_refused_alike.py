@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.test import Client
 
@@ -156,6 +157,13 @@ TABLE: dict[str, Broken] = {
         "forward", "email_address", "This field", {"email_address": ""}, NOT_SAID, {"email_address": ""}
     ),
     # Rules across rows.
+    "_credentials_are_speakable": Broken(
+        "queue",
+        "username",
+        "This contains a line break or a NUL. Type it on one line.",
+        {"allow_credentials": "True", "username": "support\r\nZ9 LOGOUT", "password": "Feldsalat 23"},
+        'credentials = { username = "support\\r\\nZ9 LOGOUT", password = "Feldsalat 23" }',
+    ),
     "_address_is_free": Broken(
         "forward",
         "email_address",
@@ -315,3 +323,14 @@ def _row(house: Office, broken: Broken) -> tuple[Any, dict[str, Any]]:
         [Queue(name="Press", email_address="p@contoso.com", owner=house.amara)]
     )
     return Mailbox.objects.filter(user__username="bram"), {"queue": alone}
+
+
+@pytest.mark.parametrize("poison", ["\r\n", "\n", "\r", "\0"])
+@pytest.mark.parametrize(
+    "place", ["boris{}@contoso.com", "boris@contoso.com{}Z9 LOGOUT", "boris@contoso.com{}"]
+)
+def test_an_address_is_one_line(office: Office, place: str, poison: str) -> None:
+    office.collection.email_address = place.format(poison)
+    with pytest.raises(ValidationError) as raised:
+        office.collection.full_clean()
+    assert "email_address" in raised.value.message_dict

@@ -252,6 +252,24 @@ def test_the_beginning_is_read_in_the_zone_of_who_types(office: Office, amaras: 
         ({"incoming_port": "70000"}, "less than or equal to 65535"),
         ({"incoming_security": "none"}, "Without encryption everyone on the way can read"),
         ({"is_default": "True", "is_active": "False"}, "An inactive profile cannot be the default"),
+        *(
+            (
+                {
+                    "authenticate_using": "profile",
+                    "username": "x",
+                    "password": "y",
+                    field: f"a{poison}Z9 LOGOUT",
+                },
+                said,
+            )
+            for field in ("incoming_folder", "incoming_host", "outgoing_host", "username", "password")
+            for poison, said in (
+                ("\r\n", "This contains a line break or a NUL"),
+                ("\n", "This contains a line break or a NUL"),
+                ("\r", "This contains a line break or a NUL"),
+                ("\0", "Null characters are not allowed"),
+            )
+        ),
     ],
 )
 def test_a_wrong_entry_gets_its_sentence_and_nothing_typed_is_lost(
