@@ -43,7 +43,7 @@ def _look_again_at_what_waits_for(mailbox: Mailbox) -> None:
     """Messages in quarantine for this mailbox are tried by the next pass of where they were collected."""
     collectors = mailbox.awaited_messages.values("mailbox")
     states = SyncState.objects.filter(mailbox__in=collectors, direction=Direction.INCOMING, failures=0)
-    states.update(next_run_at=timezone.now())
+    states.update(next_run_at=None)
 
 
 def deactivate(mailbox: Mailbox) -> None:
@@ -106,7 +106,7 @@ def collect_now(mailbox: Mailbox) -> bool:
     running = SyncState.objects.running(
         Direction.INCOMING, approved=EmailConfigurationSettings.load().approved()
     )
-    return running.filter(mailbox=mailbox).update(next_run_at=timezone.now()) > 0
+    return running.filter(mailbox=mailbox).update(next_run_at=None) > 0
 
 
 def why_not_collected(mailbox: Mailbox) -> str:

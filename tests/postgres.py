@@ -104,10 +104,10 @@ class PostgreSQL:
         return f"postgres://office@{GOOD}:{self.port}/{name}"
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of a new database."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a new database, a copy of `template` that nobody is connected to."""
         name = f"office_{os.getpid()}_{next(_numbers)}"
-        self._administer(f'CREATE DATABASE "{name}"')
+        self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield self.url(name)
         finally:

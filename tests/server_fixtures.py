@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.postgres import PostgreSQL
 from tests.servers import Certificates, Dovecot, SmtpSink, needs
 
 
@@ -20,6 +21,13 @@ def dovecot(certificates: Certificates) -> Iterator[Dovecot]:
     """A running Dovecot without people: every test adds its own users, by names of its own."""
     needs("dovecot")
     with Dovecot(certificates) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running PostgreSQL without databases: every test makes its own."""
+    with PostgreSQL() as running:
         yield running
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from emailprofiles.errors import MailError
 
@@ -93,12 +92,12 @@ class Engine:
     def run_once(self, only: Mailbox | None = None) -> Summary:
         """Work until nothing is due, each mailbox until it is empty; waits a while for what others hold."""
         self._heart.start()
-        began = timezone.now()
+        began = leases.now()
         patience = time.monotonic() + OTHERS_SECONDS
         while not self.stop.is_set():
             self._collect_finished()
             # A clock that was set back must not make due again, and again, what was done.
-            among = _due_since(min(began, timezone.now()), only)
+            among = _due_since(min(began, leases.now()), only)
             claimed = self._claim(among)
             self._claim_test()
             if only is None:

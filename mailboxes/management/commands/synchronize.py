@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from rich.console import Console
 from rich.status import Status
 
@@ -32,6 +33,15 @@ class Command(BaseCommand):
             help="compare each folder with what we know of it, print the ledger, and end with 1 if it differs",
         )
         parser.add_argument("--threads", type=int, default=settings.SYNC_THREADS, metavar="N")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except OperationalError as error:
+            why = str(error).strip().splitlines()[0]
+            raise CommandError(
+                f"The database does not answer as it should: {why}. Nothing is lost: the next run goes on."
+            ) from error
 
     def handle(self, *args: Any, **options: Any) -> None:
         only = self._mailbox(options["mailbox"]) if options["mailbox"] else None
