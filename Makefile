@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo run test bench fuzz lint servers clean
+.PHONY: install demo run test bench chaos fuzz lint servers clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make run     pages and engine on this machine's own database"
 	@echo "make test    everything the tests need, then the tests"
 	@echo "make bench   how many messages per second the line takes"
+	@echo "make chaos   engines killed at random behind a network that fails at random, on SQLite and PostgreSQL"
 	@echo "make fuzz    mutations of broken mail that follow the parser's coverage, for ten minutes"
 	@echo "make lint    format, lint, types and import arrows"
 
@@ -71,6 +72,15 @@ bench: install servers
 fuzz: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3.0"
 	$(BIN)/python -m tests.parsing.fuzz -max_total_time=600 $(ARGS)
+
+# The seeds are in the names of the tests; RUNS says how many, SEED where they begin.
+RUNS ?= 25
+SEED ?= $(shell date +%s)
+
+chaos: install servers
+	SWEEP=all $(BIN)/python -m pytest tests/faults/test_sweep.py -v -s
+	CHAOS_RUNS=$(RUNS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_chaos.py -v $(ARGS)
+	CHAOS_RUNS=$(RUNS) CHAOS_SEED=$(SEED) $(BIN)/python -m tests.postgres $(BIN)/python -m pytest tests/faults/test_chaos.py -v $(ARGS)
 
 lint: install
 	$(BIN)/ruff format --check .

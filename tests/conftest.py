@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,9 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
         name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
         settings.DATABASES["default"]["TEST"]["NAME"] = name
         connection.settings_dict["TEST"]["NAME"] = name
+    else:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+        connection.settings_dict["TEST"]["NAME"] = f"test_{connection.settings_dict['NAME']}_{worker}"
 
 
 def profile_values(**values: object) -> dict[str, object]:

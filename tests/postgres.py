@@ -4,6 +4,8 @@
         with server.database() as url: ...      # a new, empty database
         server.kill(); server.start()           # as a power cut has it
 
+`python -m tests.postgres COMMAND…` runs a command with such a database as its DATABASE_URL.
+
 It keeps its promises of durability (`fsync` stays on), so that a kill proves something. It refuses to run as
 root: then it runs as the user that its package made, or as nobody.
 """
@@ -16,6 +18,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -144,3 +147,13 @@ class PostgreSQL:
     def _own(self, path: Path) -> None:
         if os.geteuid() == 0:
             os.chown(path, pwd.getpwnam(self._user).pw_uid, -1)
+
+
+def run(command: Sequence[str]) -> int:
+    """The exit code of a command that has a database of its own."""
+    with PostgreSQL() as server, server.database() as url:
+        return subprocess.run(command, env=os.environ | {"DATABASE_URL": url}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

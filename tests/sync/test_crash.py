@@ -64,9 +64,9 @@ def fill(office: Office, letters: int = LETTERS) -> None:
 def environment() -> dict[str, str]:
     keys = ",".join(f"{key_id}:{base64.b64encode(key).decode()}" for key_id, key in keyring().items())
     database = connection.settings_dict
-    url = (
-        f"sqlite:///{database['NAME']}" if connection.vendor == "sqlite" else os.environ["TEST_DATABASE_URL"]
-    )
+    url = f"sqlite:///{database['NAME']}"
+    if connection.vendor == "postgresql":
+        url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     return {
         **os.environ,
         "DATABASE_URL": url,
