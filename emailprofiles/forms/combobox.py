@@ -10,6 +10,7 @@ means something else.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Pick:
     text: str
 
 
-class Candidates:
+class Candidates(ABC):
     """The records of one kind that may be chosen, and how they are found and named."""
 
     address: str  # name of the page that answers the script
@@ -48,16 +49,17 @@ class Candidates:
     several = "Several records are called {}."
     advice = "Type its name."
 
+    @abstractmethod
     def rows(self) -> QuerySet[Any]:
         """Those that may be chosen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def named(self, typed: str) -> list[Any]:
         """The records that this text names exactly; more than one if it does not decide."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pick(self, record: Any) -> Pick:
-        raise NotImplementedError
+        """A record as the list shows it."""
 
     def meant(self, typed: str) -> list[Any]:
         """The records that this text names, or the one of this number, as scripts send it."""

@@ -90,8 +90,7 @@ class Parser:
         child = self._ready_child()
         try:
             answer = child.ask(raw, self._deadline)
-        except BaseException:
-            # Its answer would be taken for the next message's.
+        except BaseException:  # whatever ends the wait: its answer would be taken for the next message's
             self.close()
             raise
         if isinstance(answer, Poison):
