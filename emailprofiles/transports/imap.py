@@ -269,11 +269,8 @@ class Imap(IncomingTransport):
         described: dict[int, dict[bytes, Any]] = {}
         for some in _chunks(uids):
             described |= self._fetch_items(some, "(UID RFC822.SIZE INTERNALDATE)")
-        return [
-            Listed(str(uid), _size(described[uid]), _moment(described[uid].get(b"INTERNALDATE")))
-            for uid in uids
-            if uid in described
-        ]
+        # What the server numbers and does not describe is there all the same: it must not be passed by.
+        return [_listed(uid, described.get(uid, {})) for uid in uids]
 
     def _uids_after(self, last: int, limit: int) -> list[int]:
         """UIDs above `last`, in windows that widen over the gaps, so that no answer lists a whole folder."""
@@ -499,6 +496,10 @@ def _moment(value: object) -> datetime | None:
         return parse_to_datetime(value, normalise=False).astimezone(UTC) if isinstance(value, bytes) else None
     except (ArithmeticError, ValueError, TypeError, LookupError):
         return None
+
+
+def _listed(uid: int, items: dict[bytes, Any]) -> Listed:
+    return Listed(str(uid), _size(items), _moment(items.get(b"INTERNALDATE")))
 
 
 def _size(items: dict[bytes, Any]) -> int:

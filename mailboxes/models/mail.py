@@ -35,8 +35,9 @@ class Message(models.Model):
     none, and equal ids with different content exist.
 
     A *stub* is a message of which at most the header is here: `raw` is what was collected of it, `size` what
-    the server announced. Its copy on the server is never disposed of before a person discards the stub.
-    `gone_at` is when the server was seen without this copy, though we had not disposed of it.
+    the server announced, `asked_at` when it was last asked for all of it. Its copy on the server is never disposed
+    of before a person discards the stub. `gone_at` is when the server was seen without this copy, though we had
+    not disposed of it.
     """
 
     mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="collected")
@@ -45,6 +46,7 @@ class Message(models.Model):
     remote_id = models.CharField(max_length=250)
     occurrence = models.PositiveIntegerField(default=1)
     is_stub = models.BooleanField(default=False)
+    asked_at = models.DateTimeField(null=True, blank=True)
 
     state = models.CharField(max_length=12, choices=MessageState.choices, default=MessageState.RECEIVED)
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -120,7 +120,7 @@ class Pass:
         reading = _Reading(server, place, state.position_in(folder))
         self.collect(reading, disposing, one_by_one=state.fetch_window > 0)
         if not self.tally.more:
-            self._complete(server, place, daily=ledger.is_due(state))
+            self._complete(server, place)
         finish(self.lease, self.mailbox, self.parser, self.must_yield)
         disposing.settle()
         if not self.tally.more:
@@ -272,9 +272,9 @@ class Pass:
             log.warning("A batch of %s is delivered one by one: %s", self.mailbox.name, type(error).__name__)
             resume(self.lease, self.mailbox, self.parser, self.stopping)
 
-    def _complete(self, server: IncomingTransport, place: Place, *, daily: bool) -> None:
+    def _complete(self, server: IncomingTransport, place: Place) -> None:
         """Once a cycle, and behind all other mail: ask for the whole of what earlier cycles left as a stub."""
-        asking = stubs.Asking(server, place, self.sorter.settings.max_message_octets, self.started_at, daily)
+        asking = stubs.Asking(server, place, self.sorter.settings.max_message_octets, self.started_at)
         for whole in asking.complete(self.must_yield):
             self.tally.collected += 1
             self._deliver([whole])

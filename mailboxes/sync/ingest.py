@@ -169,6 +169,7 @@ def _stub_row(place: Place, stub: Stub) -> Message:
         raw=stub.header,
         raw_sha256=hashlib.sha256(stub.header).hexdigest(),
         is_stub=True,
+        asked_at=timezone.now(),
         state=stub.state,
         attempts=stub.attempts,
         reason=stub.reason.value,
@@ -325,10 +326,23 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
     with transaction.atomic():
         if lease is not None:
             lease.write(lease_holder=lease.holder)
+        decided = _undecided_yet(decided)
         known = same_deliveries(decided)
         Delivery.objects.bulk_create(row for one in decided for row in _deliveries(one, known))
         Attachment.objects.filter(message__in=_read_before(decided)).delete()
         Attachment.objects.bulk_create(row for one in decided for row in _attachments(one))
+
+
+UNDECIDED = (MessageState.RECEIVED, MessageState.QUARANTINED)
+
+
+def _undecided_yet(decided: Sequence[Decided]) -> list[Decided]:
+    """Without what a person delivered or discarded while it was being read; the rest is locked until we are done."""
+    rows = Message.objects.select_for_update().filter(
+        pk__in=[one.message.pk for one in decided], state__in=UNDECIDED
+    )
+    here = set(rows.order_by("pk").values_list("pk", flat=True))
+    return [one for one in decided if one.message.pk in here]
 
 
 def _read_before(decided: Sequence[Decided]) -> list[Message]:
@@ -460,6 +474,6 @@ def made_whole(message: Message, one: Fetched) -> bool:
 
 def quarantine(message: Message, reason: Reason, explanation: str) -> None:
     """Put a message aside that cannot be read or stored; its raw bytes are kept as they are."""
-    Message.objects.filter(pk=message.pk).update(
+    Message.objects.filter(pk=message.pk, state__in=UNDECIDED).update(
         state=MessageState.QUARANTINED, reason=reason.value, explanation=explanation, waiting_for=None
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from emailprofiles.transports import IncomingTransport
@@ -29,7 +30,7 @@ from ..models import (
     SkippedMessage,
     SyncState,
 )
-from . import ingest
+from . import ingest, leases
 from .ingest import Place
 from .leases import Lease
 
@@ -82,16 +83,24 @@ def mark_gone(place: Place, seen: set[str]) -> int:
     """
     now = timezone.now()
     skipped = place.skipped().filter(gone_at=None).values_list("pk", "remote_id")
-    SkippedMessage.objects.filter(pk__in=[pk for pk, one in skipped if one not in seen]).update(gone_at=now)
+    for some in _portions([pk for pk, one in skipped if one not in seen]):
+        SkippedMessage.objects.filter(pk__in=some).update(gone_at=now)
     held = ingest.live(place).filter(gone_at=None).exclude(disposal=Disposal.DELETE.value)
     held = held.exclude(disposal=Disposal.PUT_ASIDE.value)
     gone = [pk for pk, one in held.values_list("pk", "remote_id") if one not in seen]
-    return Message.objects.filter(pk__in=gone).update(gone_at=now)
+    for some in _portions(gone):
+        Message.objects.filter(pk__in=some).update(gone_at=now)
+    return len(gone)
+
+
+def _portions(keys: list[int]) -> Iterator[list[int]]:
+    """A statement takes only so many values."""
+    yield from (keys[start : start + IDS_AT_ONCE] for start in range(0, len(keys), IDS_AT_ONCE))
 
 
 def reconcile_soon(only: Mailbox | None = None) -> datetime:
     """Have one mailbox, or all that collect, reconciled in a cycle that comes at once; returns since when."""
-    now = timezone.now()
+    now = leases.now()
     settings = EmailConfigurationSettings.load()
     states = SyncState.objects.running(Direction.INCOMING, approved=settings.approved())
     asked = states.filter(mailbox=only) if only else states
@@ -160,7 +169,10 @@ def reconcile(lease: Lease, server: IncomingTransport, place: Place) -> Reconcil
     """Compare a folder with what we know of it, and have collected what is missing. Raises LeaseLost, MailError."""
     state = SyncState.objects.get(pk=lease.state_id)
     found = Reconciliation(
-        mailbox=place.mailbox, folder=place.folder.name, generation=place.folder.generation
+        mailbox=place.mailbox,
+        folder=place.folder.name,
+        generation=place.folder.generation,
+        done_at=leases.now(),
     )
     behind = {one for ids in _windows(server, state.position_in(place.folder)) for one in ids}
     comparison = _Comparison(place, behind, found)
@@ -211,23 +223,24 @@ class Balance:
 
 
 def balances(mailbox: Mailbox) -> list[Balance]:
-    """The ledgers of a mailbox, the newest generation first."""
-    return [_balance(one) for one in FolderGeneration.objects.filter(mailbox=mailbox)]
-
-
-def _balance(ledger: FolderGeneration) -> Balance:
-    where = {name: getattr(ledger, name) for name in ("mailbox_id", "folder", "generation")}
-    rows = Message.objects.filter(**where).order_by()
-    return Balance(
-        folder=ledger.folder,
-        generation=ledger.generation,
-        opened_at=ledger.opened_at,
-        seen=ledger.seen,
-        stored=rows.filter(is_stub=False).count(),
-        stubs=rows.filter(is_stub=True).count(),
-        skipped=SkippedMessage.objects.filter(**where).count(),
-        moved_on=ledger.moved_on,
-    )
+    """The ledgers of a mailbox, the newest generation first; three queries, however many there are."""
+    here = Message.objects.filter(mailbox=mailbox).order_by().values_list("folder", "generation", "is_stub")
+    held = {tuple(place): count for *place, count in here.annotate(Count("pk"))}
+    skips = SkippedMessage.objects.filter(mailbox=mailbox).order_by().values_list("folder", "generation")
+    skipped = {tuple(place): count for *place, count in skips.annotate(Count("pk"))}
+    return [
+        Balance(
+            folder=one.folder,
+            generation=one.generation,
+            opened_at=one.opened_at,
+            seen=one.seen,
+            stored=held.get((one.folder, one.generation, False), 0),
+            stubs=held.get((one.folder, one.generation, True), 0),
+            skipped=skipped.get((one.folder, one.generation), 0),
+            moved_on=one.moved_on,
+        )
+        for one in FolderGeneration.objects.filter(mailbox=mailbox)
+    ]
 
 
 def tell(mailbox: Mailbox) -> None:

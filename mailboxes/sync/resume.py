@@ -133,7 +133,7 @@ def _ask_again(stub: Message) -> Message:
         state=MessageState.RECEIVED,
         attempts=0,
         reason=Reason.NOT_HANDED_OVER.value,
-        explanation="The server is asked for the whole message in the next cycle of this mailbox.",
+        explanation="The server is asked for the whole message, whatever its size, in the next cycle of this mailbox.",
     )
     incoming = SyncState.objects.filter(mailbox=stub.mailbox_id, direction=Direction.INCOMING, failures=0)
     incoming.update(next_run_at=None)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
 from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Listed
@@ -25,7 +26,11 @@ from .parser import Parser, Poison
 
 LARGEST_HEADER = 1024 * 1024
 
+DAY = timedelta(days=1)
+
 NOT_HANDED_OVER = "The server lists this message and does not hand it over."
+BREAKS_OFF = f"The connection broke off each of the {ATTEMPTS} times that the server was asked for it."
+ONCE_A_DAY = f"It was asked for in {ATTEMPTS} cycles, and is once a day from now on."
 
 
 def too_large(listed: Listed, header: bytes) -> Stub:
@@ -37,8 +42,7 @@ def not_handed_over(listed: Listed) -> Stub:
 
 
 def breaks_off(listed: Listed) -> Stub:
-    sentence = f"The connection broke off each of the {ATTEMPTS} times that the server was asked for it."
-    return Stub(listed, b"", Reason.NOT_HANDED_OVER, sentence, attempts=ATTEMPTS)
+    return Stub(listed, b"", Reason.NOT_HANDED_OVER, f"{BREAKS_OFF} {ONCE_A_DAY}", attempts=ATTEMPTS)
 
 
 def _says_too_large(octets: int) -> str:
@@ -75,42 +79,51 @@ def is_given_up(lease: Lease, remote_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Asks for stubs whose turn it is, each alone, and none that this pass made; with `daily` once more for those
-    that were given up."""
+    """Asks for stubs whose turn it is, each alone, and none that was asked for after `began`, in this pass.
+
+    Whatever the server announces: a person's *Try again* is for the message, of any size.
+    """
 
     server: IncomingTransport
     place: Place
     limit: int
-    made_before: datetime
-    daily: bool
+    began: datetime
 
     def complete(self, must_yield: Callable[[], bool]) -> Iterator[Message]:
         """Yields messages that are whole now, and await reading."""
+        self._give_up()
         for stub in self._waiting():
             if must_yield():
                 return
-            if stub.size > self.limit:
-                ingest.quarantine(stub, Reason.TOO_LARGE, _says_too_large(stub.size))
-            elif self._ask(stub):
+            if self._ask(stub):
                 yield Message.objects.get(pk=stub.pk)
 
-    def _waiting(self) -> QuerySet[Message]:
-        asked = Q(state=MessageState.RECEIVED) | Q(reason=Reason.TOO_LARGE.value, size__lte=self.limit)
-        if self.daily:
-            asked |= Q(reason=Reason.NOT_HANDED_OVER.value)
-        stubs = ingest.live(self.place).filter(asked, is_stub=True, collected_at__lt=self.made_before)
-        kept = stubs.exclude(state=MessageState.DISCARDED)
+    def _stubs(self) -> QuerySet[Message]:
+        kept = ingest.live(self.place).filter(is_stub=True).exclude(state=MessageState.DISCARDED)
         return kept.order_by("pk").defer("raw", "text", "html")
+
+    def _give_up(self) -> None:
+        """Those that ended the connection each time: the attempt was counted, and nothing came of it."""
+        for stub in self._stubs().filter(state=MessageState.RECEIVED, attempts__gte=ATTEMPTS):
+            ingest.quarantine(stub, Reason.NOT_HANDED_OVER, f"{BREAKS_OFF} {ONCE_A_DAY}")
+
+    def _waiting(self) -> QuerySet[Message]:
+        now = Q(state=MessageState.RECEIVED) | Q(
+            reason=Reason.TOO_LARGE.value, size__lte=self.limit, attempts__lt=ATTEMPTS
+        )
+        given_up = Q(state=MessageState.QUARANTINED, reason=Reason.NOT_HANDED_OVER.value)
+        return self._stubs().filter(
+            now & Q(asked_at__lt=self.began) | given_up & Q(asked_at__lt=self.began - DAY)
+        )
 
     def _ask(self, stub: Message) -> bool:
         """Whether it is whole now; the attempt is counted before it is made."""
-        Message.objects.filter(pk=stub.pk).update(attempts=F("attempts") + 1)
+        Message.objects.filter(pk=stub.pk).update(attempts=F("attempts") + 1, asked_at=timezone.now())
         fetched = list(self.server.fetch([stub.remote_id]))
         if fetched:
             return ingest.made_whole(stub, fetched[0])
         if stub.attempts + 1 >= ATTEMPTS:
-            sentence = f"{NOT_HANDED_OVER} It was asked for {ATTEMPTS} times, and is once a day from now on."
-            ingest.quarantine(stub, Reason.NOT_HANDED_OVER, sentence)
+            ingest.quarantine(stub, Reason.NOT_HANDED_OVER, f"{NOT_HANDED_OVER} {ONCE_A_DAY}")
         return False
 
 

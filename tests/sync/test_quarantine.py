@@ -9,7 +9,9 @@ from django.urls import reverse
 
 from mailboxes import lifecycle
 from mailboxes.models import Delivery, Message, MessageState
+from mailboxes.parsing import parse
 from mailboxes.quarantine import discard, put_back
+from mailboxes.sync import ingest
 from mailboxes.sync.resume import deliver_to, try_again
 
 from .conftest import Office, letter
@@ -136,3 +138,18 @@ def test_attachments_of_a_forwarded_message_are_found_in_it_and_programs_are_blo
     assert browser.get(reverse("message-raw", args=[message.pk])).status_code == 302
     browser.force_login(office.amara)
     assert browser.get(reverse("message-raw", args=[message.pk])).content == bytes(message.raw)
+
+
+def test_what_a_person_discards_while_it_is_read_again_stays_discarded(office: Office) -> None:
+    office.arrives(letter("Advert", to="x@example.net"))
+    office.synchronize()
+    message = Message.objects.get()
+    noah = office.user("noah")
+    sorter = ingest.Sorter(office.forward)
+    decided = sorter.decide([(message, parse(letter("Advert", Delivered_To="noah@contoso.com")))])
+    assert [target.name for target in decided[0].route.targets] == ["Noah"]
+    discard(message, "An advert", office.amara)
+    ingest.deliver(None, decided)
+    message.refresh_from_db()
+    assert (message.state, message.discard_reason) == ("discarded", "An advert")
+    assert not noah.mailbox.deliveries.exists()

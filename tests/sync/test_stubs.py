@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from emailprofiles.errors import ConnectionLost
 from emailprofiles.transports import TRANSPORTS
@@ -17,7 +19,6 @@ from mailboxes.models import (
     EmailConfigurationSettings,
     Message,
     MessageState,
-    Reconciliation,
     ServerCircuit,
     SyncState,
 )
@@ -88,7 +89,7 @@ def test_a_stub_is_not_asked_for_again_until_the_limit_is_raised(
     assert accounted(office)
 
 
-def test_a_stub_is_not_delivered_by_hand_and_try_again_asks_the_server(office: Office) -> None:
+def test_a_stub_is_not_delivered_by_hand_and_try_again_asks_for_it_whatever_its_size(office: Office) -> None:
     noah = office.user("noah")
     limit(1)
     office.arrives(giant("A film"))
@@ -98,8 +99,8 @@ def test_a_stub_is_not_delivered_by_hand_and_try_again_asks_the_server(office: O
         deliver_to(stub, noah.mailbox, office.amara)
     assert try_again(stub).state == MessageState.RECEIVED
     office.synchronize()  # its mailbox became due
-    again = Message.objects.get()
-    assert (again.state, again.reason) == ("quarantined", "too_large")
+    assert office.delivered() == {"A film": ["Noah"]}
+    assert office.on_server() == []
 
 
 class Withholding(Imap):
@@ -124,11 +125,55 @@ def test_what_is_not_handed_over_is_asked_for_in_three_cycles_and_then_once_a_da
     stub = Message.objects.get()
     assert (stub.state, stub.reason) == ("quarantined", "not_handed_over")
     office.again()
-    assert Message.objects.get().is_stub
-    Reconciliation.objects.all().delete()  # a day later
+    assert Message.objects.get().is_stub  # not asked for again on the same day
+    Message.objects.update(asked_at=timezone.now() - timedelta(hours=25))
     office.again()
     assert office.delivered() == {"Withheld": ["Noah"]}
     assert not Alert.objects.filter(resolved_at=None).exists()
+
+
+class Fatal(Withholding):
+    """A server that does not hand it over at first, and breaks off whenever it is asked again."""
+
+    def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
+        if list(ids) == [self.withheld] and Message.objects.filter(is_stub=True).exists():
+            raise ConnectionLost("imap.contoso.com")
+        return super().fetch(ids)
+
+
+def test_a_stub_that_breaks_the_connection_is_given_up_and_does_not_stop_its_mailbox(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.user("noah")
+    monkeypatch.setitem(TRANSPORTS["incoming"], "imap", Fatal)
+    failed = []
+    for number in range(6):
+        office.arrives(letter(f"Number {number}", Delivered_To="noah@contoso.com"))
+        failed.append(office.again().failed)
+    assert failed == [0, 1, 1, 0, 0, 0]
+    stub = Message.objects.get(is_stub=True)
+    assert (stub.state, stub.reason, stub.attempts) == ("quarantined", "not_handed_over", 3)
+    assert len(office.delivered()) == 5
+    Message.objects.update(asked_at=timezone.now() - timedelta(hours=25))
+    assert [office.again().failed for _ in range(3)] == [1, 0, 0]  # once a day, not at every cycle
+
+
+class Undescribing(Imap):
+    """A server that numbers a message and leaves it out where all are described."""
+
+    def _fetch_items(self, uids, items):  # type: ignore[no-untyped-def]
+        found = super()._fetch_items(uids, items)
+        return {uid: said for uid, said in found.items() if uid != 2 or "SIZE" not in items}
+
+
+def test_what_is_numbered_and_not_described_is_collected_all_the_same(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.user("noah")
+    monkeypatch.setitem(TRANSPORTS["incoming"], "imap", Undescribing)
+    office.arrives(*(letter(f"Number {n}", Delivered_To="noah@contoso.com") for n in range(3)))
+    assert office.synchronize().collected == 3
+    assert accounted(office)
 
 
 class Breaking(Imap):
