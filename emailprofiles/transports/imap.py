@@ -40,7 +40,7 @@ from emailprofiles.errors import (
     at_step,
     scrub,
 )
-from emailprofiles.transports.imap_session import Client, Refused, speakable
+from emailprofiles.transports.imap_session import Client, Refused
 from emailprofiles.transports.imap_words import (
     ANYTIME,
     AT_CHANGE,
@@ -51,6 +51,7 @@ from emailprofiles.transports.imap_words import (
     Reading,
     meaning,
 )
+from emailprofiles.transports.reach import OverSocket, speakable
 from emailprofiles.transports.seam import IncomingTransport
 from emailprofiles.wire import (
     UNDELIVERABLE,
@@ -75,39 +76,25 @@ SPENDING = (NetworkError, EncryptionError, ProtocolError)
 """Errors after which nobody knows what the next octet from the server belongs to."""
 
 
-class Imap(IncomingTransport):
+class Imap(OverSocket, IncomingTransport):
     """One folder of one IMAP mailbox. A remote id is the UID in decimal, the generation is UIDVALIDITY."""
 
-    _sock: network.BoundedSocket | None = None
     _client: Client | None = None
     _capabilities: frozenset[str] = frozenset()
     _folder: Folder | None = None
     _uid_next: int | None = None
-    _spent: bool = False
 
     # --- the ladder up to the sign-in ---
 
     def connect_steps(self) -> Iterator[Step]:
-        self._spent = False
-        with at_step(StepName.NAME):
-            addresses = network.resolve(self.endpoint)
-        yield Step(StepName.NAME, ", ".join(address.host for address in addresses))
-        with at_step(StepName.PORT):
-            self._sock = network.connect(self.endpoint, addresses)
-        yield Step(StepName.PORT, network.peer(self._sock))
-        yield from self._greeting_steps(self._sock)
+        yield from self.reached_steps()
+        yield from self._greeting_steps(self._reached)
         yield self._sign_in()
 
     def _greeting_steps(self, sock: network.BoundedSocket) -> Iterator[Step]:
-        security = self.endpoint.security
-        if security is Security.TLS:
-            with at_step(StepName.TLS):
-                sock, seen = network.start_tls(sock, self.endpoint)
-                self._sock = sock
-            yield Step(StepName.TLS, seen)
-        with at_step(StepName.TLS if security is Security.STARTTLS else StepName.GREETING):
+        with at_step(self._greeting_step):
             client = self._greet(sock)
-        if security is Security.STARTTLS:
+        if self.endpoint.security is Security.STARTTLS:
             with at_step(StepName.TLS), self._command():
                 seen = self._start_tls(client)
             yield Step(StepName.TLS, seen)
@@ -437,10 +424,6 @@ class Imap(IncomingTransport):
         secrets = (self.credentials.password,) if isinstance(self.credentials, Password) else ()
         scrub(error, secrets)
         return reading.translate(error)
-
-    @property
-    def _where(self) -> str:
-        return f"{self.endpoint.host} port {self.endpoint.port}"
 
     def close(self) -> None:
         with suppress(Exception):  # leaving is a courtesy: what was worth keeping has been confirmed before

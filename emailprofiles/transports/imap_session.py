@@ -13,8 +13,9 @@ from typing import Any
 from imapclient import IMAPClient
 
 from emailprofiles import network
-from emailprofiles.errors import SettingsIncomplete, StartTlsRefused
-from emailprofiles.wire import ENDS_A_COMMAND, Endpoint, Password
+from emailprofiles.errors import StartTlsRefused
+from emailprofiles.transports.reach import speakable
+from emailprofiles.wire import Endpoint, Password
 
 LONGEST_LINE = 16 * 1024 * 1024
 READ_AHEAD = 65_536
@@ -166,10 +167,3 @@ def quoted(text: str) -> bytes:
     """A quoted string (RFC 9051, section 4.3) of `speakable` text."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'.encode()
-
-
-def speakable(what: str, text: str) -> str:
-    """`text`, unless it holds what would end a command and begin another."""
-    if any(letter in text for letter in ENDS_A_COMMAND):
-        raise SettingsIncomplete(f"{what} contains a line break or NUL")
-    return text

@@ -41,6 +41,7 @@ from emailprofiles.errors import (
 from emailprofiles.transports.imap_words import meaning
 from emailprofiles.transports.pop3_session import Confused, Refused, Session
 from emailprofiles.transports.pop3_words import ANYTIME, AT_DELETION, AT_SIGN_IN
+from emailprofiles.transports.reach import OverSocket
 from emailprofiles.transports.seam import IncomingTransport
 from emailprofiles.wire import (
     UNDELIVERABLE,
@@ -66,41 +67,28 @@ SPENDING = (NetworkError, EncryptionError, ProtocolError, ServerBusy)
 """Errors after which nobody knows what the next octet from the server belongs to."""
 
 
-class Pop3(IncomingTransport):
+class Pop3(OverSocket, IncomingTransport):
     """The maildrop of one account. A remote id is the UIDL, numbered ("x#2") where several messages bear the same.
 
     Where the server has no UIDL, an id is the digest of the header and the size, and the generation says so: what
     is known by ids of the one kind is never looked for by the other.
     """
 
-    _sock: network.BoundedSocket | None = None
     _session: Session | None = None
     _drop: Maildrop | None = None
-    _spent: bool = False
 
     # --- the ladder up to the sign-in ---
 
     def connect_steps(self) -> Iterator[Step]:
-        self._spent, self._drop = False, None
-        with at_step(StepName.NAME):
-            addresses = network.resolve(self.endpoint)
-        yield Step(StepName.NAME, ", ".join(address.host for address in addresses))
-        with at_step(StepName.PORT):
-            self._sock = network.connect(self.endpoint, addresses)
-        yield Step(StepName.PORT, network.peer(self._sock))
-        yield from self._greeting_steps(self._sock)
+        self._drop = None
+        yield from self.reached_steps()
+        yield from self._greeting_steps(self._reached)
         yield self._sign_in()
 
     def _greeting_steps(self, sock: network.BoundedSocket) -> Iterator[Step]:
-        security = self.endpoint.security
-        if security is Security.TLS:
-            with at_step(StepName.TLS):
-                sock, seen = network.start_tls(sock, self.endpoint)
-                self._sock = sock
-            yield Step(StepName.TLS, seen)
-        with at_step(StepName.TLS if security is Security.STARTTLS else StepName.GREETING):
+        with at_step(self._greeting_step):
             session = self._greet(sock)
-        if security is Security.STARTTLS:
+        if self.endpoint.security is Security.STARTTLS:
             with at_step(StepName.TLS), self._exchange(table=ANYTIME, refused=StartTlsRefused):
                 seen = self._start_tls(session)
             yield Step(StepName.TLS, seen)
@@ -315,10 +303,6 @@ class Pop3(IncomingTransport):
         if isinstance(error, OSError):
             return network.translate(error, seen)
         return ProtocolError(seen, server_words=str(error))
-
-    @property
-    def _where(self) -> str:
-        return f"{self.endpoint.host} port {self.endpoint.port}"
 
     def close(self) -> None:
         with suppress(Exception):  # leaving is a courtesy: what was worth keeping has been confirmed before

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Sequence
 
 from emailprofiles import network
-from emailprofiles.transports.imap_session import speakable
+from emailprofiles.transports.reach import speakable
 from emailprofiles.wire import Endpoint, Password
 
 LONGEST_STATUS = 16_384

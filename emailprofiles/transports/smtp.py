@@ -34,7 +34,7 @@ from emailprofiles.errors import (
     redacted,
     scrub,
 )
-from emailprofiles.transports.imap_session import speakable
+from emailprofiles.transports.reach import OverSocket, speakable
 from emailprofiles.transports.seam import OutgoingTransport
 from emailprofiles.wire import ENDS_A_COMMAND, Endpoint, Password, Security, Step, StepName
 
@@ -122,37 +122,23 @@ def translate(error: OSError, seen: str) -> MailError:
 # --- the transport ---------------------------------------------------------------------------------------
 
 
-class Smtp(OutgoingTransport):
+class Smtp(OverSocket, OutgoingTransport):
     """One connection to one SMTP server."""
 
-    _sock: network.BoundedSocket | None = None
     _client: Client | None = None
-    _spent: bool = False
 
     def connect_steps(self) -> Iterator[Step]:
-        self._spent = False
-        with at_step(StepName.NAME):
-            addresses = network.resolve(self.endpoint)
-        yield Step(StepName.NAME, ", ".join(address.host for address in addresses))
-        with at_step(StepName.PORT):
-            self._sock = network.connect(self.endpoint, addresses)
-        yield Step(StepName.PORT, network.peer(self._sock))
-        yield from self._greeting_steps(self._sock)
+        yield from self.reached_steps()
+        yield from self._greeting_steps(self._reached)
         if isinstance(self.credentials, Password):
             with at_step(StepName.SIGNED_IN):
                 self._sign_in(self.credentials)
             yield Step(StepName.SIGNED_IN, self.credentials.username)
 
     def _greeting_steps(self, sock: network.BoundedSocket) -> Iterator[Step]:
-        security = self.endpoint.security
-        if security is Security.TLS:
-            with at_step(StepName.TLS):
-                sock, seen = network.start_tls(sock, self.endpoint)
-                self._sock = sock
-            yield Step(StepName.TLS, seen)
-        with at_step(StepName.TLS if security is Security.STARTTLS else StepName.GREETING):
+        with at_step(self._greeting_step):
             banner = self._greet(sock)
-        if security is Security.STARTTLS:
+        if self.endpoint.security is Security.STARTTLS:
             with at_step(StepName.TLS):
                 seen = self._start_tls()
             yield Step(StepName.TLS, seen)
@@ -298,10 +284,6 @@ class Smtp(OutgoingTransport):
     @property
     def _secrets(self) -> tuple[str, ...]:
         return (self.credentials.password,) if isinstance(self.credentials, Password) else ()
-
-    @property
-    def _where(self) -> str:
-        return f"{self.endpoint.host} port {self.endpoint.port}"
 
     def close(self) -> None:
         with suppress(Exception):  # leaving is a courtesy: nothing depends on how the server takes it
