@@ -22,6 +22,15 @@ SCREENS = Path(__file__).parents[1] / "screens"
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
+EXAMPLE = """\
+Delivered-To: forwardmailbox@contoso.com
+X-Original-To: noah+orders@contoso.com
+From: Ines Castro <ines@example.org>
+To: sales@example.org
+Subject: Our order of Monday
+"""
+
+
 def take(page: Page, name: str) -> None:
     page.screenshot(path=SCREENS / f"{name}.png")
 
@@ -53,6 +62,14 @@ def tour(page: Page) -> None:
     page.locator("#test-incoming summary").click()
     page.locator("#results").scroll_into_view_if_needed()
     take(page, "test-and-enable")
+    forward_mailbox(page)
+    page.goto(page.url.partition("#")[0] + "ledger/")
+    take(page, "ledger")
+    page.goto("/settings/routing/")
+    page.fill("textarea", EXAMPLE)
+    page.get_by_role("button", name="Show the route").click()
+    page.wait_for_load_state()
+    take(page, "routing-simulator")
     page.goto("/profiles/")
     page.locator("main .table a").first.click()
     take(page, "profile")
