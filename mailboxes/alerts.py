@@ -157,7 +157,9 @@ def quarantine_watched() -> None:
         what_you_can_do="Open the quarantine and begin with the reason that most of them share. The number from which "
         "you are told stands in Email Configuration Settings.",
     )
-    _raise(QUARANTINE, sentences, level=AlertLevel.WARNING)
+    told = Alert.objects.filter(cause=QUARANTINE, resolved_at=None, why=sentences.why)
+    if not told.exists():  # asked at the end of every pass: nothing is written when nothing is new
+        _raise(QUARANTINE, sentences, level=AlertLevel.WARNING)
 
 
 def _raise(cause: str, sentences: Sentences, **about: object) -> None:

@@ -284,9 +284,9 @@ def message_source(request: HttpRequest, pk: int) -> HttpResponse:
     octets, length = Message.objects.values_list(start, Length("raw")).get(pk=pk)
     context = {
         "message": found,
-        "source": _visible_bytes(bytes(octets)),
-        "shown": min(length, SOURCE_SHOWN),
-        "length": length,
+        "source": _visible_bytes(bytes(octets or b"")),
+        "shown": min(length or 0, SOURCE_SHOWN),
+        "length": length or 0,
     }
     return render(request, "mailboxes/message_source.html", context)
 

@@ -24,7 +24,7 @@ WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 EXAMPLE = """\
 Delivered-To: forwardmailbox@contoso.com
-X-Original-To: noah+orders@contoso.com
+X-Original-To: priya.raman+orders@contoso.com
 From: Ines Castro <ines@example.org>
 To: sales@example.org
 Subject: Our order of Monday

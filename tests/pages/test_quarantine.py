@@ -71,7 +71,7 @@ def test_a_message_says_its_reason_and_its_attempts(stuck: Message, amaras: Clie
     assert "Rechnung 1187" in page
     assert "No address of a user or queue was found in the message." in page
     assert "0 of 3" in page
-    assert reverse("message-raw", args=[stuck.pk]) in page
+    assert reverse("message", args=[stuck.pk]) in page
 
 
 def test_reason_mailbox_and_words_filter(office: Office, stuck: Message, amaras: Client) -> None:
@@ -264,6 +264,14 @@ def test_a_stub_says_that_only_its_header_is_here(office: Office, amaras: Client
     assert "Only the header is here" in page
     assert "90.0" in page
     assert reverse("quarantine-deliver", args=[stub.pk]) not in page
+
+
+def test_a_stub_of_which_nothing_came_has_a_page_and_a_source(office: Office, amaras: Client) -> None:
+    stub = collected(
+        office.collection, state=MessageState.QUARANTINED, reason="not_handed_over", is_stub=True, raw=b""
+    )
+    for name in ("message", "message-source", "message-raw"):
+        assert amaras.get(reverse(name, args=[stub.pk])).status_code == 200, name
 
 
 def test_the_source_is_shown_escaped_and_without_what_cannot_be_seen(office: Office, amaras: Client) -> None:
