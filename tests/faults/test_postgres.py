@@ -248,3 +248,18 @@ def test_without_a_database_a_run_says_so_and_nothing_is_lost(house: House) -> N
     assert "Traceback" not in said
     house.again()
     house.everything_is_exact()
+
+
+def test_chaos_ends_well_here_too(postgresql: PostgreSQL) -> None:
+    with postgresql.database() as url:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "tests/faults/test_chaos.py", "-q", "-p", "no:cacheprovider"],
+            cwd=ROOT,
+            env=own | {"DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout[-4000:]
