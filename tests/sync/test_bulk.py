@@ -127,9 +127,9 @@ def test_collect_now_makes_a_mailbox_due(office: Office) -> None:
     office.synchronize()
     office.arrives(letter("Early", Delivered_To="noah@contoso.com"))
     command = asked(office, Command.COLLECT, office.forward)
-    assert office.synchronize().collected == 0  # what became due later is left to the next run
+    collected = office.synchronize().collected  # by this run, or by the next if this one just ends
     assert came_of(command) == [("done", "Collected as soon as a worker is free.")]
-    assert office.synchronize().collected == 1
+    assert collected + office.synchronize().collected == 1
 
 
 def test_a_command_of_somebody_who_is_gone_is_refused(office: Office) -> None:
