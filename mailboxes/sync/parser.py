@@ -72,6 +72,13 @@ class Parser:
         answer: dict[int, bytes] | Poison = self._ask(request)
         return answer
 
+    def interrupt(self) -> None:
+        """End the child from another thread. Its pipe is left to the thread that reads it: a number that is closed
+        under a reader may be another file's by the time it reads on."""
+        child = self._child
+        if child is not None:
+            child.end()
+
     def close(self) -> None:
         """End the child; the parser can be used again, with a new one."""
         if self._child is not None:
@@ -167,8 +174,11 @@ class _Child:
             return "it no longer answers"
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
-    def kill(self) -> None:
+    def end(self) -> None:
         self._process.kill()
+
+    def kill(self) -> None:
+        self.end()
         self._process.wait()
         self._pipe.close()
 

@@ -123,9 +123,12 @@ class Engine:
         with self._claiming:  # a round under way ends first: what it claimed is in our hands then
             pass
         for parser in self._parsers:
-            parser.close()
+            parser.interrupt()
         finished = not wait(self._busy(), timeout=patience).not_done
         self._pool.shutdown(wait=finished, cancel_futures=True)
+        if finished:  # nobody reads any more
+            for parser in self._parsers:
+                parser.close()
         if self._heart.is_alive():
             self._heart.join(patience)
         self._collect_finished()
