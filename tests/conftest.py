@@ -39,6 +39,7 @@ class Browser(django.test.Client):
 
 
 django.test.Client = Browser  # type: ignore[misc]  # what every test takes for a browser
+settings.PASSWORD_HASHERS = ["tests.hashers.QuickArgon2", *settings.PASSWORD_HASHERS[1:]]
 
 
 @pytest.fixture(scope="session")
