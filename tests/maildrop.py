@@ -13,11 +13,13 @@ from tests.servers import Scripted
 class Maildrop:
     """A POP3 server with these messages (UIDL, raw); commands in `without` are unknown to it.
 
+    With `by_number` a UIDL is but the message's number at this moment, in that form ("%d", "msg%04d").
     `says` answers a command in its own way; `heard` is all that clients said.
     """
 
     messages: list[tuple[str, bytes]]
     without: tuple[str, ...] = ()
+    by_number: str = ""
     says: dict[str, bytes] = field(default_factory=dict)
     greeting: bytes = b"+OK ready\r\n"
     heard: list[bytes] = field(default_factory=list)
@@ -44,6 +46,9 @@ class Maildrop:
         gone = [id(here[number - 1]) for number in deleted]
         return [one for one in self.messages if id(one) not in gone]
 
+    def uidl(self, number: int, name: str) -> str:
+        return self.by_number % number if self.by_number else name
+
     def reply(self, name: str, words: list[str], here: list[tuple[str, bytes]], deleted: set[int]) -> bytes:
         number = int(words[0]) if words and words[0].isdigit() else 0
         if name in self.without:
@@ -53,7 +58,7 @@ class Maildrop:
         if name == "LIST":
             return many(b"%d %d" % (n, len(raw)) for n, (_, raw) in enumerate(here, 1))
         if name == "UIDL":
-            return many(b"%d %s" % (n, uidl.encode()) for n, (uidl, _) in enumerate(here, 1))
+            return many(b"%d %s" % (n, self.uidl(n, name).encode()) for n, (name, _) in enumerate(here, 1))
         if name == "CAPA":
             told = {"UIDL", "TOP", "USER", "PIPELINING"} - set(self.without)
             return many(one.encode() for one in sorted(told))

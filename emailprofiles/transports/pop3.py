@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -59,6 +59,7 @@ from emailprofiles.wire import (
 MAILDROP = "INBOX"
 DELETIONS_PER_SESSION = 500
 LONGEST_UIDL = 70
+TOLD_AT_ONCE = 50
 LONGEST_TRACE = 65_536
 NAMED_BY_SERVER, NAMED_BY_DIGEST = "", "sha256"
 SECONDS_TO_LEAVE = 3.0
@@ -71,11 +72,14 @@ class Pop3(OverSocket, IncomingTransport):
     """The maildrop of one account. A remote id is the UIDL, numbered ("x#2") where several messages bear the same.
 
     Where the server has no UIDL, an id is the digest of the header and the size, and the generation says so: what
-    is known by ids of the one kind is never looked for by the other.
+    is known by ids of the one kind is never looked for by the other. The same digest is the id where each UIDL is
+    but the message's number, which the next one bears as soon as this one is gone. Lasting names may look like that,
+    too, until something is deleted: what is known by a digest is then known anew, by its bytes.
     """
 
     _session: Session | None = None
     _drop: Maildrop | None = None
+    _by_number: bool | None = None
 
     # --- the ladder up to the sign-in ---
 
@@ -152,7 +156,8 @@ class Pop3(OverSocket, IncomingTransport):
         if self._drop is not None:  # a session shows what was there at its beginning
             self._begin_anew()
         with self._exchange() as session:
-            self._drop = Maildrop(session)
+            self._drop = Maildrop(session, self._by_number)
+        self._by_number = self._drop.by_number  # so that ids stay what they are as long as this one is used
         return Folder(
             name=MAILDROP,
             generation=self._drop.generation,
@@ -328,14 +333,17 @@ class Pop3(OverSocket, IncomingTransport):
 class Maildrop:
     """What is there for the length of a session: the number of each message by its id, in the server's order."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, by_number: bool | None = None) -> None:
         self._top: bool | None = None
         self._sizes = {number: _octets(words) for number, words in _lines(session.ask_long("LIST"))}
         uidls = _uidls(session)
         self.generation = NAMED_BY_SERVER if uidls is not None else NAMED_BY_DIGEST
         known = uidls or {}
-        names = {number: known.get(number) or self._digest(session, number) for number in self._sizes}
-        self.numbers, self._heirs = _told_apart(names)
+        self.by_number = _are_numbers(known) if by_number is None and known else by_number
+        lasting = {} if self.by_number else known
+        names = {number: lasting[number] for number in self._sizes if lasting.get(number)}
+        names |= self._digests(session, [number for number in self._sizes if number not in names])
+        self.numbers, self._heirs = _told_apart({number: names[number] for number in self._sizes})
 
     def size_of(self, remote_id: str) -> int:
         return self._sizes[self.numbers[remote_id]]
@@ -353,11 +361,20 @@ class Maildrop:
             _let_pass(answer)
         return any(isinstance(answer, bytes) for answer in answers)
 
-    def _digest(self, session: Session, number: int) -> str:
-        """A name from the header and the size, or from the whole message where that is all there is to be had."""
-        if not self.has_top(session):
-            return _digest_of(session.ask_long(f"RETR {number}"))
-        return f"{_digest_of(header_of(session.ask_long(f'TOP {number} 0')))}:{self._sizes[number]}"
+    def _digests(self, session: Session, numbers: Sequence[int]) -> dict[int, str]:
+        """Names from header and size, or from the whole message where its header does not tell it from others."""
+        names: dict[int, str] = {}
+        if numbers and self.has_top(session):
+            heads = _told(session, "TOP {} 0", numbers)
+            names = {n: self._digest(n, head) for n, head in heads if head is None or _is_traced(head)}
+        whole = _told(session, "RETR {}", [number for number in numbers if number not in names])
+        return names | {n: self._digest(n, raw, whole=True) for n, raw in whole}
+
+    def _digest(self, number: int, octets: bytes | None, *, whole: bool = False) -> str:
+        """What the server does not show is named by its size alone, and found when it is asked for."""
+        if octets is None:
+            return f"unread:{self._sizes[number]}"
+        return _digest_of(octets) if whole else f"{_digest_of(header_of(octets))}:{self._sizes[number]}"
 
     def without_heirs(self, ids: Iterable[str]) -> list[str]:
         """Those of `ids` whose deletion hands their id on to no other message; who would inherit, goes first."""
@@ -387,6 +404,23 @@ def _told_apart(names: dict[int, str]) -> tuple[dict[str, int], dict[str, str]]:
 
 def _free(name: str, taken: set[str]) -> str:
     return next(one for count in range(2, len(taken) + 3) if (one := f"{name}#{count}") not in taken)
+
+
+def _are_numbers(names: Mapping[int, str]) -> bool:
+    """Whether these are but the numbers of the messages, counted from 0 or 1: "1", "0001", "msg1"."""
+    found = {number: re.fullmatch(r"\D*(\d+)\D*", name) for number, name in names.items()}
+    shifts = {int(match[1]) - number if match else None for number, match in found.items()}
+    return shifts in ({0}, {-1})
+
+
+def _told(session: Session, command: str, numbers: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+    """The answer for each of these messages; None where the server refuses it for this one."""
+    for start in range(0, len(numbers), TOLD_AT_ONCE):
+        some = numbers[start : start + TOLD_AT_ONCE]
+        answers = session.ask_many([command.format(number) for number in some], long=True)
+        for number, answer in zip(some, answers, strict=True):
+            _let_pass(answer)
+            yield number, answer if isinstance(answer, bytes) else None
 
 
 def _uidls(session: Session) -> dict[int, str] | None:
@@ -440,6 +474,11 @@ def header_of(raw: bytes) -> bytes:
     """The header of a message with the empty line that ends it."""
     end = re.search(rb"(?:\A|\n)\r?\n", raw)
     return raw[: end.end()] if end else raw
+
+
+def _is_traced(header: bytes) -> bool:
+    """Whether the last server wrote when and how it received this one: no two messages have the same line."""
+    return re.search(rb"(?im)^Received:", header_of(header)) is not None
 
 
 def received_at(raw: bytes) -> datetime | None:

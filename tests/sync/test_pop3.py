@@ -178,3 +178,43 @@ def test_nothing_is_deleted_by_a_name_that_means_another_message_by_now(
     assert Message.objects.get(subject="New").state == MessageState.QUARANTINED
     assert Delivery.objects.count() == 2
     assert balanced(office)
+
+
+@pytest.mark.parametrize("poor", [{"by_number": "%d"}, {"by_number": "msg%d"}, {"without": ("UIDL",)}])
+def test_a_message_in_the_place_of_another_of_its_size_is_collected(
+    office: Office, drop: Maildrop, poor: dict[str, str]
+) -> None:
+    """Somebody else deletes what waits in quarantine; the next bears its number, has its size, and came since."""
+    for name, value in poor.items():
+        setattr(drop, name, value)
+    drop.messages = [
+        ("", letter("Nobody 1", to="x@example.net")),
+        ("", letter("Nobody 2", to="x@example.net")),
+    ]
+    with drop.serve() as server:
+        by_pop3(office, server.port)
+        assert office.again().collected == 2
+        assert office.again().collected == 0
+        drop.messages = [drop.messages[1], ("", letter("Nobody 3", to="x@example.net"))]
+        assert office.again().collected == 1
+        assert office.again().collected == 0
+    assert sorted(Message.objects.values_list("subject", flat=True)) == ["Nobody 1", "Nobody 2", "Nobody 3"]
+    assert Message.objects.exclude(gone_at=None).get().subject == "Nobody 1"
+    assert balanced(office)
+
+
+def test_lasting_names_that_look_like_numbers_at_first_bring_nothing_twice(
+    office: Office, drop: Maildrop
+) -> None:
+    drop.messages = [("1", for_noah("One")), ("2", letter("Nobody", to="x@example.net"))]
+    with drop.serve() as server:
+        by_pop3(office, server.port)
+        assert office.again().collected == 2
+        assert [uidl for uidl, _ in drop.messages] == ["2"]
+        office.again()
+        drop.messages.append(("3", for_noah("Three")))
+        office.again()
+        assert [uidl for uidl, _ in drop.messages] == ["2"]
+    assert Message.objects.count() == 3
+    assert set(office.delivered()) == {"One", "Three"}
+    assert balanced(office)

@@ -83,11 +83,14 @@ class InMemory(Desk):
 
 @dataclass
 class WithoutNames(Desk):
-    """POP3 at its poorest: no UIDL, no TOP, no capabilities, no encryption."""
+    """POP3 at its poorest: no UIDL, or one that says nothing, no TOP, no capabilities, no encryption."""
+
+    by_number: str = ""
 
     def __post_init__(self) -> None:
         self.has_folders, self.securities = False, (Security.NONE,)
-        self.drop = Maildrop([], ("UIDL", "TOP", "CAPA"))
+        lacks = ("TOP", "CAPA") if self.by_number else ("UIDL", "TOP", "CAPA")
+        self.drop = Maildrop([], lacks, self.by_number)
 
     def transport(self, password: str = SECRET, security: Security = Security.NONE) -> IncomingTransport:
         self.drop.says = {} if password == SECRET else {"PASS": b"-ERR no\r\n"}
@@ -100,13 +103,16 @@ class WithoutNames(Desk):
         return [raw for _, raw in self.drop.messages]
 
 
-@pytest.fixture(params=["imap", "pop3", "memory", "memory without order", "pop3 without names"])
+POOR = {"pop3 without names": "", "pop3 by number": "%d"}
+
+
+@pytest.fixture(params=["imap", "pop3", "memory", "memory without order", *POOR])
 def desk(request: pytest.FixtureRequest, dovecot: Dovecot, amara: str) -> Iterator[Desk]:
     kind = request.param
     if kind == "pop3":
         needs("pop3")
-    if kind == "pop3 without names":
-        poor = WithoutNames()
+    if kind in POOR:
+        poor = WithoutNames(POOR[kind])
         with poor.drop.serve() as poor.server:
             yield poor
     elif kind.startswith("memory"):

@@ -95,6 +95,50 @@ def test_without_uidl_a_message_is_known_by_what_it_is(without: tuple[str, ...])
     assert [raw for _, raw in drop.messages] == [letter(4), same, same]
 
 
+RECEIVED = b"Received: from a by b; Sun, 3 Feb 2019 14:30:00 +0200\r\n"
+
+
+@pytest.mark.parametrize("form", ["%d", "%03d", "msg%d", "<%d>"])
+def test_a_uidl_that_is_but_the_number_says_nothing(form: str) -> None:
+    same_size = [RECEIVED + letter(n) for n in range(1, 4)]
+    drop = Maildrop([("", raw) for raw in same_size], by_number=form)
+    with drop.serve() as server, opened(server) as pop3:
+        first, second, third = ids(pop3)
+        assert pop3.dispose([first], Disposal.DELETE).done == (first,)
+        drop.messages.insert(0, ("", RECEIVED + letter(4)))
+        generation = pop3.open().generation
+        assert ids(pop3)[1:] == [second, third]
+        assert first not in ids(pop3)
+    assert generation == ""
+    assert not any(line.startswith(b"RETR") for line in drop.heard)
+
+
+def test_names_that_last_and_begin_like_numbers_are_the_same_for_the_whole_visit() -> None:
+    """The server deletes the first and not the second, which is number 1 then and bears a "2"."""
+    drop = Maildrop([(f"{n}", RECEIVED + letter(n)) for n in range(1, 4)])
+    with drop.serve() as server, opened(server) as pop3:
+        first, second, third = ids(pop3)
+        drop.messages = drop.messages[1:]
+        drop.says["DELE"] = b"-ERR no\r\n"
+        pop3.open()
+        assert ids(pop3) == [second, third]
+    with drop.serve() as server, opened(server) as pop3:
+        assert ids(pop3) == ["2", "3"]
+    assert first not in (second, third)
+
+
+def test_what_has_no_received_line_is_known_by_all_of_it_and_what_is_refused_by_its_size() -> None:
+    drop = Maildrop([("", b"\r\nbody 1\r\n"), ("", b"\r\nbody 2\r\n")], ("UIDL",))
+    with drop.serve() as server:
+        with opened(server) as pop3:
+            first, second = ids(pop3)
+            assert not second.startswith(first)
+        drop.says["TOP"] = drop.says["RETR"] = b"-ERR no such thing\r\n"
+        with opened(server) as pop3:
+            assert ids(pop3) == ["unread:10", "unread:10#2"]
+            assert list(pop3.fetch(ids(pop3))) == []
+
+
 def test_names_that_the_standard_does_not_allow_are_names_all_the_same() -> None:
     drop = Maildrop([("y" * 200, letter(1)), ("\xfc", letter(2)), ("", letter(3)), ("a b", letter(4))])
     with drop.serve() as server, opened(server) as pop3:
@@ -134,9 +178,9 @@ def test_the_time_is_that_of_the_topmost_received_line(header: bytes, seen: str 
 
 def test_deletions_come_true_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pop3_module, "DELETIONS_PER_SESSION", 2)
-    drop = Maildrop([(f"m{n}", letter(n)) for n in range(5)])
+    drop = Maildrop([(f"m{n + 7}", letter(n)) for n in range(5)])
     with drop.serve() as server, opened(server) as pop3:
-        assert len(pop3.dispose([f"m{n}" for n in range(5)], Disposal.DELETE).done) == 5
+        assert len(pop3.dispose([f"m{n + 7}" for n in range(5)], Disposal.DELETE).done) == 5
     assert drop.messages == []
     assert [line for line in drop.heard if line[:4] in (b"DELE", b"QUIT")][:3] == [
         b"DELE 5\r\n",
