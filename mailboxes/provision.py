@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from difflib import get_close_matches
@@ -254,6 +255,9 @@ class _Provisioning:
 
     def run(self) -> None:
         self._each(self._sections["settings"], self._settings)
+        # Addresses may change hands in either direction: all are given up before the first one is taken.
+        self._each(self._sections["user"], self._give_up_user_addresses)
+        self._each(self._sections["queue"], self._give_up_queue_addresses)
         self._each(self._sections["user"], self._user)
         # A new administrator comes before the last one goes, the old default goes before the new one comes.
         self._each(_those_with_last("role", Role.ADMINISTRATOR, self._sections["user"])[::-1], self._role)
@@ -263,6 +267,7 @@ class _Provisioning:
         self._each(self._sections["queue"], self._queue)
         self._each(self._sections["queue"], self._regarding_mailbox)
         self._each(self._sections["forward_mailbox"], self._forward_mailbox)
+        self._each([*self._sections["user"], *self._sections["queue"]], self._additional_addresses)
 
     def _section(self, data: Mapping[str, Any], section: str) -> Iterator[Entry]:
         tables = data.get(section, [])
@@ -299,8 +304,26 @@ class _Provisioning:
             RoutingHeader.replace(*wanted.values())
             entry.changes += [key for key in HEADER_LISTS if wanted[key] != stored[key]]
 
+    def _give_up_user_addresses(self, entry: Entry) -> None:
+        self._give_up(entry, _find_user(entry.table))
+
+    def _give_up_queue_addresses(self, entry: Entry) -> None:
+        with suppress(Fault):  # told when the queue's turn comes
+            self._give_up(entry, _find_queue(entry.table))
+
+    def _give_up(self, entry: Entry, regarding: User | Queue | None) -> None:
+        """Take away the additional addresses that the file does not give to whoever has them."""
+        wanted = entry.table.get("additional_addresses")
+        if regarding is None or wanted is None:
+            return
+        mailbox = _mailbox_of(regarding)
+        stay = {address.strip().lower() for address in wanted}
+        has = mailbox.additional_addresses.values_list("address", flat=True)
+        if mailbox.put_additional_addresses([address for address in has if address in stay]):
+            entry.changes.append("additional_addresses")
+
     def _user(self, entry: Entry) -> None:
-        user = User.objects.filter(username=entry.table.get("username", "")).first() or User()
+        user = _find_user(entry.table) or User()
         self._take(entry, user)
         _set(user, entry.table, USER_FIELDS)
         if "email_address" in entry.table:
@@ -387,14 +410,18 @@ class _Provisioning:
         """The mailbox that a user or queue already has by now."""
         if entry.record is None:
             return
-        mailbox = Mailbox.objects.get(**{entry.record.kind: entry.record})
+        mailbox = _mailbox_of(entry.record)
         if entry.is_new:  # made before the profiles of this file
             _fill_from_defaults(mailbox)
         self._set_mailbox(mailbox, entry.table.get("mailbox", {}), "mailbox.")
         _approve(mailbox, entry.table)
-        stored = self._store(entry, mailbox, "mailbox.")
+        self._store(entry, mailbox, "mailbox.")
+
+    def _additional_addresses(self, entry: Entry) -> None:
         addresses = entry.table.get("additional_addresses")
-        if stored and addresses is not None and mailbox.put_additional_addresses(addresses):
+        if entry.record is None or addresses is None:
+            return
+        if _mailbox_of(entry.record).put_additional_addresses(addresses):
             entry.changes.append("additional_addresses")
 
     def _forward_mailbox(self, entry: Entry) -> None:
@@ -639,6 +666,14 @@ def _approve(mailbox: Mailbox, table: Table) -> None:
         raise Fault("approved: expected true or false.")
     if approved and mailbox.approval != Approval.APPROVED:
         mailbox.approval, mailbox.approval_by, mailbox.approval_at = Approval.APPROVED, None, timezone.now()
+
+
+def _mailbox_of(regarding: User | Queue) -> Mailbox:
+    return Mailbox.objects.get(**{regarding.kind: regarding})
+
+
+def _find_user(table: Table) -> User | None:
+    return User.objects.filter(username=table.get("username", "")).first()
 
 
 def _find_queue(table: Table) -> Queue | None:

@@ -153,3 +153,34 @@ def test_they_are_provisioned(office: Office) -> None:
     assert wrong.lines[0].why.startswith(
         "additional_addresses: “amara@contoso.com”: This address already belongs"
     )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_they_change_hands_within_one_file_in_whatever_order_it_names_people(
+    office: Office, turned: bool
+) -> None:
+    """Between users, between a queue and a user, and to where one becomes an address of its own."""
+    chidi().mailbox.put_additional_addresses(["post@contoso.com", "new@contoso.com"])
+    office.amara.mailbox.put_additional_addresses(["office@contoso.com"])
+    office.support.mailbox.put_additional_addresses(["help@contoso.com"])
+    users = [
+        {"username": "chidi", "additional_addresses": ["office@contoso.com", "help@contoso.com"]},
+        {"username": "amara", "additional_addresses": []},
+        {
+            "username": "noah",
+            "full_name": "Noah",
+            "email_address": "new@contoso.com",
+            "password": "Rapunzel 24",
+        },
+    ]
+    queue = {
+        "name": "Support",
+        "email_address": "support@contoso.com",
+        "additional_addresses": ["post@contoso.com"],
+    }
+    file = {"user": users[::-1] if turned else users, "queue": [queue]}
+    assert provision.apply(file).wrong == 0
+    assert addresses(User.objects.get(username="chidi").mailbox) == ["help@contoso.com", "office@contoso.com"]
+    assert addresses(office.support.mailbox) == ["post@contoso.com"]
+    assert addresses(office.amara.mailbox) == []
+    assert {line.outcome for line in provision.apply(file).lines} == {provision.Outcome.EQUAL}
