@@ -1,0 +1,34 @@
+"""What a case is given: the machine, the sizes that were asked for, and the report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from tests.benchmarks.machine import Machine
+from tests.benchmarks.report import Report
+
+
+def _number(name: str, default: int) -> int:
+    return int(os.environ.get(name, str(default)))
+
+
+@dataclass
+class Bench:
+    """Sizes come from the environment; the defaults are those of design/performance.md."""
+
+    machine: Machine
+    report: Report
+    messages: int = field(default_factory=lambda: _number("MESSAGES", 10_000))
+    rounds: int = field(default_factory=lambda: _number("ROUNDS", 3))
+
+    @property
+    def peer_rounds(self) -> int:
+        """The peer takes its time: once is enough, unless somebody asks for more."""
+        return _number("PEER_ROUNDS", 1)
+
+    @property
+    def vendors(self) -> list[str]:
+        """The databases to measure on: DATABASES=sqlite leaves PostgreSQL out."""
+        asked = os.environ.get("DATABASES", "sqlite,postgresql").split(",")
+        return [name for name in asked if name == "sqlite" or self.machine.has_postgresql]

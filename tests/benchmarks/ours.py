@@ -1,0 +1,119 @@
+"""The product in a process of its own, on a database of its own: what a case needs is prepared, then the clock runs.
+
+    python -m tests.benchmarks.ours STEP JSON
+
+Nothing of the product is replaced: mail is collected by `manage.py synchronize --once`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+from tests.benchmarks import clock, corpus
+
+PASSWORD = "Feldsalat23"
+
+
+def forward(*, account: str, port: int, server_type: str = "imap_smtp", targets: int = 500) -> None:
+    """An office with one forward mailbox, tested and enabled, and people who receive through it."""
+    from mailboxes.configtest import run
+    from mailboxes.models import ConfigurationTest, Direction, Mailbox, TestStatus
+
+    amara, profile = _office(port, server_type)
+    _people(targets, amara)
+    box = Mailbox.new_forward(
+        name="Collection 1",
+        owner=amara,
+        email_address=corpus.FORWARD,
+        server_profile=profile,
+        incoming_method="server_side",
+        delete_emails_after_processing=True,
+        allow_credentials=True,
+        username=account,
+        password=PASSWORD,
+    )
+    box.full_clean()
+    box.save()
+    results = run(ConfigurationTest.request(box, None))
+    assert results[Direction.INCOMING] == TestStatus.SUCCESS, results
+
+
+def _office(port: int, server_type: str = "imap_smtp") -> tuple[Any, Any]:
+    from emailprofiles.models import EmailServerProfile
+    from mailboxes.models import EmailConfigurationSettings, User
+
+    amara = User.objects.create_superuser("amara", "amara@contoso.com", "x", first_name="Amara")
+    EmailConfigurationSettings.load()
+    profile = EmailServerProfile(
+        name="Head office",
+        owner=amara,
+        server_type=server_type,
+        incoming_host="127.0.0.1",
+        incoming_port=port,
+        incoming_security="none",
+        unencrypted_confirmed=True,
+    )
+    profile.save()
+    return amara, profile
+
+
+def _people(number: int, amara: Any, **mailbox: Any) -> None:
+    """Users with approved mailboxes; by default they receive through a forward mailbox."""
+    from mailboxes.models import Mailbox, User
+
+    people = [
+        User(
+            username=f"person{n}",
+            email=corpus.address(n),
+            first_name="Person",
+            last_name=str(n),
+            password="!",
+        )
+        for n in range(number)
+    ]
+    User.objects.bulk_create(people)
+    methods = {"incoming_method": "forward", "outgoing_method": "none"} | mailbox
+    Mailbox.objects.bulk_create(
+        Mailbox(
+            **methods,
+            user=user,
+            owner=amara,
+            name=user.label,
+            email_address=user.email,
+            approval="approved",
+        )
+        for user in people
+    )
+
+
+def synchronize() -> None:
+    from django.core.management import call_command
+
+    clock.tell(lambda: call_command("synchronize", once=True))
+
+
+def counted() -> None:
+    """What is in the database now, by state; the last line, as JSON."""
+    from django.db.models import Count
+
+    from mailboxes.models import Delivery, Message
+
+    states = Message.objects.order_by().values_list("state").annotate(Count("pk"))
+    print("\n" + json.dumps({"deliveries": Delivery.objects.count(), **dict(states)}))
+
+
+STEPS: dict[str, Callable[..., None]] = {
+    "forward": forward,
+    "synchronize": synchronize,
+    "counted": counted,
+}
+
+
+if __name__ == "__main__":
+    django.setup()
+    STEPS[sys.argv[1]](**json.loads(sys.argv[2]))
