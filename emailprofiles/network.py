@@ -12,8 +12,10 @@ octet at a time runs out of time like a silent one, and a number of octets that 
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
+import select
 import socket
 import ssl
 import threading
@@ -222,6 +224,22 @@ class BoundedSocket(socket.socket):
 
     deadline: float = float("inf")
     octets_left: int = OCTETS_PER_COMMAND
+    is_patient: bool = True
+
+    def readable(self, seconds: float) -> bool:
+        """Whether there is something to read, or an end, within so many seconds."""
+        waiting = select.poll()
+        waiting.register(self, select.POLLIN)
+        return bool(waiting.poll(max(seconds, 0) * 1000))
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Reading inside takes what is there, and nothing if nothing is."""
+        self.is_patient = False
+        try:
+            yield
+        finally:
+            self.is_patient = True
 
     def allow(self, seconds: float, octets: int = OCTETS_PER_COMMAND) -> None:
         self.deadline = monotonic() + seconds
@@ -247,6 +265,8 @@ class BoundedSocket(socket.socket):
         return data
 
     def recv_into(self, buffer: Any, nbytes: int | None = 0, flags: int = 0) -> int:
+        if not self.is_patient and not self.readable(0):
+            raise BlockingIOError(errno.EAGAIN, "nothing to read now")
         self.hurry()
         received = super().recv_into(buffer, nbytes or 0, flags)
         self.count(received)
@@ -263,6 +283,9 @@ class BoundedSocket(socket.socket):
 
 class BoundedTlsSocket(BoundedSocket, ssl.SSLSocket):
     """The same inside TLS; made by `start_tls`."""
+
+    def readable(self, seconds: float) -> bool:
+        return self.pending() > 0 or super().readable(seconds)
 
 
 def connect(endpoint: Endpoint, addresses: tuple[Address, ...]) -> BoundedSocket:

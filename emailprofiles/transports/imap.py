@@ -188,6 +188,7 @@ class Imap(OverSocket, IncomingTransport):
             state.pop(b"READ-WRITE", None)
         else:
             state.setdefault(b"READ-WRITE", b"READ-ONLY" not in state)
+        client.session.untagged_responses.pop("EXISTS", None)  # the next one is news
         return state
 
     def _rights(self, client: Client) -> str | None:
@@ -306,6 +307,13 @@ class Imap(OverSocket, IncomingTransport):
     def _search(self, criteria: str) -> list[int]:
         with self._command(self.folder) as client:
             return sorted(set(client.search(criteria)))
+
+    def watch(self, seconds: float) -> bool:
+        if "IDLE" not in self._capabilities:
+            return super().watch(seconds)
+        with self._command(self.folder) as client:
+            client.session.connection.allow(self.endpoint.timeout + seconds)
+            return client.session.idle_for(seconds, self.endpoint.timeout)
 
     # --- disposing ---
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import imaplib
 from collections.abc import Sequence
+from io import BufferedReader
+from time import monotonic
 from typing import Any
 
 from imapclient import IMAPClient
@@ -43,7 +45,9 @@ class Session(imaplib.IMAP4):
 
     def _read_from(self, sock: network.BoundedSocket) -> None:
         self.connection = self.sock = sock
-        self._stream = sock.makefile("rb", READ_AHEAD)
+        stream = sock.makefile("rb", READ_AHEAD)
+        assert isinstance(stream, BufferedReader)
+        self._stream = stream
 
     def read(self, size: int) -> bytes:
         if size > self.connection.octets_left:
@@ -124,6 +128,31 @@ class Session(imaplib.IMAP4):
         kind, data = self._simple_command("UID", "FETCH", uids, items)
         came = self.untagged_responses.pop("FETCH", [])
         return came, "" if kind == "OK" else text_of(data)
+
+    def idle_for(self, seconds: float, answer_within: float) -> bool:
+        """IDLE (RFC 2177) until the folder grew or time is up; whether it grew, now or since it was last asked."""
+        if self.untagged_responses.pop("EXISTS", None):
+            return True
+        tag = self._command("IDLE")
+        while self._get_response() is not None:  # None: the server waits, as "+" says
+            if self.tagged_commands.get(tag):
+                self._accepted(*self._command_complete("IDLE", tag))
+        self._listen(monotonic() + seconds)
+        self.connection.allow(answer_within)
+        self.send(b"DONE\r\n")
+        self._accepted(*self._command_complete("IDLE", tag))
+        return self.untagged_responses.pop("EXISTS", None) is not None
+
+    def _listen(self, end: float) -> None:
+        """Read what is said until it is that the folder grew, or until `end`."""
+        while "EXISTS" not in self.untagged_responses and self._is_spoken_to(end - monotonic()):
+            self._get_response()
+
+    def _is_spoken_to(self, seconds: float) -> bool:
+        """What was read ahead counts: no socket tells of that."""
+        with self.connection.impatient():
+            ahead = self._stream.peek(1)
+        return bool(ahead) or self.connection.readable(seconds)
 
     def _accepted(self, kind: str, data: Any) -> None:
         if kind != "OK":

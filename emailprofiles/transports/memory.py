@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from time import monotonic, sleep
 
 from emailprofiles.errors import (
     CapabilityMissing,
@@ -102,6 +103,7 @@ class MemoryTransport(IncomingTransport):
         self.server = server
         self._user: str | None = None
         self._seen: list[Held] | None = None
+        self._watched = 0
 
     def connect_steps(self) -> Iterator[Step]:
         yield Step(StepName.NAME, self.endpoint.host)
@@ -138,7 +140,7 @@ class MemoryTransport(IncomingTransport):
 
     def open(self) -> Folder:
         contents, lasting = self._contents, self.server.lasting_order
-        self._seen = list(contents.messages)
+        self._seen, self._watched = list(contents.messages), contents.number
         return Folder(
             name=self.folder,
             generation=str(contents.generation) if lasting else "",
@@ -207,6 +209,15 @@ class MemoryTransport(IncomingTransport):
         for one in self.fetch(ids):
             end = re.search(rb"(?:\A|\n)\r?\n", one.raw)
             yield replace(one, raw=one.raw[: end.end()] if end else one.raw)
+
+    def watch(self, seconds: float) -> bool:
+        if not self.server.lasting_order:
+            return super().watch(seconds)
+        known, end = self._watched, monotonic() + seconds
+        while self._contents.number <= known and monotonic() < end:
+            sleep(0.01)
+        self._watched = self._contents.number
+        return self._watched > known
 
     # --- disposing ---
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from emailprofiles.errors import CapabilityMissing
 from emailprofiles.wire import Credentials, Disposal, Disposed, Endpoint, Fetched, Folder, Listed, Step
 
 
@@ -118,6 +119,15 @@ class IncomingTransport(Transport):
         asked again: the verb is idempotent. Other people's `\\Deleted` mail stays. Raises
         `FolderReadOnly`, `CapabilityMissing` (deleting just these is not possible here), `TryLater`.
         """
+
+    def watch(self, seconds: float) -> bool:
+        """Wait until something new arrives in the open folder (True) or time is up (False).
+
+        What came since the folder was opened or since the last watch counts, so watching in slices misses
+        nothing; True may come without a reason, never the other way round. Raises `CapabilityMissing` where
+        the server does not tell by itself.
+        """
+        raise CapabilityMissing("IDLE, to tell at once that mail arrived")
 
 
 class OutgoingTransport(Transport):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import pytest
 
@@ -36,6 +38,10 @@ class Desk(ABC):
     @abstractmethod
     def raws(self, folder: str = "INBOX") -> list[bytes]: ...
 
+    def arrives(self, raw: bytes) -> None:
+        """As `receives`, by the server's own hand, which tells those who listen."""
+        self.receives(raw)
+
     def opened(self) -> IncomingTransport:
         transport = self.transport()
         transport.connect()
@@ -58,6 +64,9 @@ class AtDovecot(Desk):
 
     def receives(self, *raws: bytes) -> None:
         self.dovecot.append_many(self.amara, raws)
+
+    def arrives(self, raw: bytes) -> None:
+        self.dovecot.append(self.amara, raw)
 
     def raws(self, folder: str = "INBOX") -> list[bytes]:
         return [message.raw for message in self.dovecot.messages(self.amara, folder)]
@@ -244,6 +253,40 @@ def test_what_is_put_aside_lies_in_the_folder_for_it(desk: Desk) -> None:
         assert transport.dispose(every[:2], Disposal.PUT_ASIDE).vanished == (every[0],)
     assert desk.raws() == letters(3)[2:]
     assert desk.raws(UNDELIVERABLE) == letters(3)[:2]
+
+
+def test_a_watch_tells_what_arrives_before_and_during_it_and_nothing_else(desk: Desk) -> None:
+    desk.receives(*letters(1))
+    with desk.opened() as transport:
+        if not desk.has_folders:
+            with pytest.raises(CapabilityMissing):
+                transport.watch(0.1)
+            return
+        assert not transport.watch(0.2)
+        desk.arrives(letters(1)[0])
+        assert transport.watch(5)
+        assert not transport.watch(0.2)
+        arriving = threading.Timer(0.3, desk.arrives, letters(1))
+        arriving.start()
+        began = monotonic()
+        assert transport.watch(10)
+        assert monotonic() - began < 5
+        arriving.join()
+        transport.open()
+        assert len(ids(transport)) == 3
+
+
+@pytest.mark.parametrize("security", WITH_TLS)
+def test_a_watch_inside_tls_tells_the_same(dovecot: Dovecot, amara: str, security: Security) -> None:
+    with Imap(dovecot.endpoint(security), Password(amara, SECRET)) as transport:
+        transport.connect()
+        transport.open()
+        arriving = threading.Timer(0.3, dovecot.append, (amara, letters(1)[0]))
+        arriving.start()
+        assert transport.watch(10)
+        arriving.join()
+        assert not transport.watch(0.2)
+        assert len(ids(transport)) == 1
 
 
 def test_a_closed_transport_says_so_and_may_be_closed_again(desk: Desk) -> None:
