@@ -37,6 +37,7 @@ SECRET_KEY_IS_FLEETING = not _stored_secret_key
 TLS_CA_FILE = env.str("TLS_CA_FILE", default="")
 ALLOW_INTERNAL_SERVERS = env.bool("ALLOW_INTERNAL_SERVERS", default=True)
 SYNC_THREADS = env.int("SYNC_THREADS", default=4)
+SYNC_WATCHES = env.int("SYNC_WATCHES", default=100)
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'sortingoffice.sqlite3'}")}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

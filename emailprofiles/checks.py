@@ -53,7 +53,10 @@ def commits_are_durable(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def numbers_make_sense(**kwargs: Any) -> list[CheckMessage]:
-    """E005: SYNC_THREADS outside its range."""
-    if 1 <= settings.SYNC_THREADS <= 256:
-        return []
-    return [Error("SYNC_THREADS must be from 1 to 256.", id="sortingoffice.E005")]
+    """E005: SYNC_THREADS or SYNC_WATCHES outside its range."""
+    ranges = {"SYNC_THREADS": (1, 256), "SYNC_WATCHES": (0, 1000)}
+    return [
+        Error(f"{name} must be from {low} to {high}.", id="sortingoffice.E005")
+        for name, (low, high) in ranges.items()
+        if not low <= getattr(settings, name) <= high
+    ]

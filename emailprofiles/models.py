@@ -19,7 +19,7 @@ from . import history
 from .fields import EncryptedField
 from .rules import FieldRule, one_of
 from .secrets import Secret
-from .servertypes import PROTOCOLS, USUAL_PORTS, sign_in_is_available, type_is_available
+from .servertypes import PROTOCOLS, TYPES_THAT_TELL, USUAL_PORTS, sign_in_is_available, type_is_available
 from .servertypes import AuthenticateUsing as AuthenticateUsing
 from .servertypes import SecurityChoice as SecurityChoice
 from .servertypes import ServerType as ServerType
@@ -27,7 +27,6 @@ from .wire import ENDS_A_COMMAND, Security
 
 # Columns that nothing obeys yet: shown with the reason, and refused when somebody sets one.
 NOT_OBEYED: dict[str, str] = {
-    "use_push": "Not available in this version: mail is collected at the polling interval.",
     "caldav_url": "Not available in this version: there is no transport for calendars yet.",
     "carddav_url": "Not available in this version: there is no transport for address books yet.",
     "send_alert_email": "Not available in this version: Alerts show when most mailboxes fail at once, and no mail is "
@@ -50,6 +49,7 @@ CYCLE_FIELDS = (
     "process_email_from",
     "min_polling_interval_minutes",
     "messages_per_cycle",
+    "use_push",
     "max_concurrent_connections",
     "timeout_seconds",
 )
@@ -243,6 +243,15 @@ class EmailServerProfile(models.Model):
                 "User or Queue.",
             ),
             FieldRule(
+                field="max_concurrent_connections",
+                name="profile_push_leaves_a_connection",
+                condition=Q(use_push=False)
+                | ~Q(server_type=ServerType.IMAP_SMTP)
+                | Q(max_concurrent_connections__gte=2),
+                message="Waiting for mail takes a connection of its own: allow at least 2, or choose not to collect as "
+                "soon as mail arrives.",
+            ),
+            FieldRule(
                 field="incoming_folder",
                 name="profile_folder_present",
                 condition=~Q(incoming_folder=""),
@@ -270,6 +279,11 @@ class EmailServerProfile(models.Model):
     def can_synchronize_act(self) -> bool:
         """Whether a transport for appointments, contacts, and tasks exists for this server: none yet."""
         return False
+
+    @property
+    def asks_for_push(self) -> bool:
+        """Whether mail is to be collected as soon as it arrives, and such a server can tell."""
+        return self.use_push and self.server_type in TYPES_THAT_TELL
 
     @property
     def is_unencrypted(self) -> bool:

@@ -89,6 +89,9 @@ FIELDS_OF_TYPES: dict[str, frozenset[str]] = {
     ServerType.EXCHANGE_ONLINE: frozenset(_FOLDERS),
     ServerType.GMAIL: frozenset((*_FOLDERS, *_CALENDARS)),
 }
+TYPES_THAT_TELL = tuple(
+    server_type for server_type, fields in FIELDS_OF_TYPES.items() if "use_push" in fields
+)
 FIELDS_OF_SOME_TYPES: frozenset[str] = frozenset().union(*FIELDS_OF_TYPES.values())
 
 

@@ -64,6 +64,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                 "Who does the work of each direction, and what follows from the choice.",
                 (
                     ("incoming", "Incoming email"),
+                    ("soon", "How soon mail is collected"),
                     ("outgoing", "Outgoing email"),
                     ("act", "Appointments, contacts, and tasks"),
                     ("defaults", "What new mailboxes begin with"),

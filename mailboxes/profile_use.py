@@ -29,6 +29,7 @@ from .models import (
     StepState,
     SyncState,
     TestStep,
+    Watch,
     Word,
 )
 from .models.state import SyncStates
@@ -135,6 +136,7 @@ def use_of(profile: EmailServerProfile) -> Use:
     office = Office.read()
     counts = counted([profile], office)[profile.pk]
     states = SyncState.objects.filter(mailbox__server_profile=profile)
+    watches = Watch.objects.filter(mailbox__server_profile=profile, lease_until__gt=office.now)
     return Use(
         counts=counts,
         shares=[_share(kind, counts) for kind in ICONS],
@@ -143,7 +145,7 @@ def use_of(profile: EmailServerProfile) -> Use:
         last_success=states.aggregate(newest=Max("last_success_at"))["newest"],
         unconfirmed=unconfirmed(profile),
         circuit=office.circuits.get(profile.pk),
-        connections=states.filter(lease_until__gt=office.now).count(),
+        connections=states.filter(lease_until__gt=office.now).count() + watches.count(),
         certificate=_certificate(profile),
     )
 

@@ -85,6 +85,8 @@ class ProfileForm(RecordForm):
         required=False,
         initial=False,
         empty_value=False,
+        help_text="A connection of each mailbox waits for the server to tell of mail, in up to half of the connections "
+        "below; the polling interval goes on beside it. A server that cannot tell is asked at the interval alone.",
     )
     move_undelivered = YesNo(
         label="Move undelivered emails to the undeliverable folder",

@@ -308,12 +308,12 @@ class Imap(OverSocket, IncomingTransport):
         with self._command(self.folder) as client:
             return sorted(set(client.search(criteria)))
 
-    def watch(self, seconds: float) -> bool:
+    def watch(self, seconds: float, stopping: Callable[[], bool] = lambda: False) -> bool:
         if "IDLE" not in self._capabilities:
             return super().watch(seconds)
         with self._command(self.folder) as client:
             client.session.connection.allow(self.endpoint.timeout + seconds)
-            return client.session.idle_for(seconds, self.endpoint.timeout)
+            return client.session.idle_for(seconds, self.endpoint.timeout, stopping)
 
     # --- disposing ---
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import imaplib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BufferedReader
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from emailprofiles.wire import Endpoint, Password
 
 LONGEST_LINE = 16 * 1024 * 1024
 READ_AHEAD = 65_536
+STOPS_WITHIN = 0.5  # seconds
 
 
 class Refused(imaplib.IMAP4.error):
@@ -129,24 +130,27 @@ class Session(imaplib.IMAP4):
         came = self.untagged_responses.pop("FETCH", [])
         return came, "" if kind == "OK" else text_of(data)
 
-    def idle_for(self, seconds: float, answer_within: float) -> bool:
-        """IDLE (RFC 2177) until the folder grew or time is up; whether it grew, now or since it was last asked."""
+    def idle_for(self, seconds: float, answer_within: float, stopping: Callable[[], bool]) -> bool:
+        """IDLE (RFC 2177) until the folder grew, time is up or it is `stopping`; whether it grew, now or since it
+        was last asked."""
         if self.untagged_responses.pop("EXISTS", None):
             return True
         tag = self._command("IDLE")
         while self._get_response() is not None:  # None: the server waits, as "+" says
             if self.tagged_commands.get(tag):
                 self._accepted(*self._command_complete("IDLE", tag))
-        self._listen(monotonic() + seconds)
+                raise Refused("IDLE ended before it began")
+        self._listen(monotonic() + seconds, stopping)
         self.connection.allow(answer_within)
         self.send(b"DONE\r\n")
         self._accepted(*self._command_complete("IDLE", tag))
         return self.untagged_responses.pop("EXISTS", None) is not None
 
-    def _listen(self, end: float) -> None:
+    def _listen(self, end: float, stopping: Callable[[], bool]) -> None:
         """Read what is said until it is that the folder grew, or until `end`."""
-        while "EXISTS" not in self.untagged_responses and self._is_spoken_to(end - monotonic()):
-            self._get_response()
+        while "EXISTS" not in self.untagged_responses and monotonic() < end and not stopping():
+            if self._is_spoken_to(min(end - monotonic(), STOPS_WITHIN)):
+                self._get_response()
 
     def _is_spoken_to(self, seconds: float) -> bool:
         """What was read ahead counts: no socket tells of that."""

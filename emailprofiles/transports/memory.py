@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic, sleep
@@ -210,11 +210,11 @@ class MemoryTransport(IncomingTransport):
             end = re.search(rb"(?:\A|\n)\r?\n", one.raw)
             yield replace(one, raw=one.raw[: end.end()] if end else one.raw)
 
-    def watch(self, seconds: float) -> bool:
+    def watch(self, seconds: float, stopping: Callable[[], bool] = lambda: False) -> bool:
         if not self.server.lasting_order:
             return super().watch(seconds)
         known, end = self._watched, monotonic() + seconds
-        while self._contents.number <= known and monotonic() < end:
+        while self._contents.number <= known and monotonic() < end and not stopping():
             sleep(0.01)
         self._watched = self._contents.number
         return self._watched > known

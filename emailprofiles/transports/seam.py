@@ -11,7 +11,7 @@ of these three the connection is spent: close it and start over. One transport s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -120,10 +120,10 @@ class IncomingTransport(Transport):
         `FolderReadOnly`, `CapabilityMissing` (deleting just these is not possible here), `TryLater`.
         """
 
-    def watch(self, seconds: float) -> bool:
-        """Wait until something new arrives in the open folder (True) or time is up (False).
+    def watch(self, seconds: float, stopping: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until something new arrives in the open folder (True), or time is up or it is `stopping` (False).
 
-        What came since the folder was opened or since the last watch counts, so watching in slices misses
+        What came since the folder was opened or since the last watch counts, so watching in turns misses
         nothing; True may come without a reason, never the other way round. Raises `CapabilityMissing` where
         the server does not tell by itself.
         """

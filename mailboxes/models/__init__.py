@@ -28,7 +28,16 @@ from .mailbox import AdditionalAddress, Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
 from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
 from .signin import ResetRequest, Session, SignInEvent, SignInLink
-from .state import ConfigurationTest, EngineProcess, ServerCircuit, Survey, SurveyShare, SyncState, TestStep
+from .state import (
+    ConfigurationTest,
+    EngineProcess,
+    ServerCircuit,
+    Survey,
+    SurveyShare,
+    SyncState,
+    TestStep,
+    Watch,
+)
 
 __all__ = [
     "REPLIES_UNKNOWN",
@@ -76,6 +85,7 @@ __all__ = [
     "TestStatus",
     "TestStep",
     "User",
+    "Watch",
     "Word",
     "account_reader",
     "time_zones",

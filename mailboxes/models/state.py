@@ -74,7 +74,8 @@ class SyncState(models.Model):
 
     `fetch_window` is how many messages are asked for at once after an answer broke off (0: as usual); `suspect`
     is the one message that was asked for alone, `suspect_attempts` how often. `renumbered` counts how often the
-    folder's generation changed within a day from `renumbered_since`.
+    folder's generation changed within a day from `renumbered_since`. `told_at` is when the server last told that
+    mail arrived: what came after the pass had begun makes another one due.
     """
 
     mailbox = models.ForeignKey(Mailbox, models.CASCADE, related_name="states")
@@ -107,6 +108,7 @@ class SyncState(models.Model):
     renumbered = models.PositiveIntegerField(default=0)
     renumbered_since = models.DateTimeField(null=True, blank=True)
     reconcile_asked_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True)
 
     objects = SyncStates.as_manager()
 
@@ -149,6 +151,27 @@ class SyncState(models.Model):
             self.tested_mailbox_version == mailbox.connection_version
             and self.tested_profile_version == mailbox.profile_version
         )
+
+
+class Watch(models.Model):
+    """A connection that waits for mail of one mailbox, leased to an engine like any work.
+
+    After a failure, which `last_error` tells, none is opened before `again_at`.
+    """
+
+    mailbox = models.OneToOneField(Mailbox, models.CASCADE, related_name="watch")
+    lease_holder = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    again_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "watches"
+        indexes = [models.Index(fields=["lease_until"], name="watch_held")]
+
+    def __str__(self) -> str:
+        return f"watch of {self.mailbox}"
 
 
 class ServerCircuit(models.Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from ..models import (
     Mailbox,
     ServerCircuit,
     SyncState,
+    Watch,
 )
 
 LENGTH = timedelta(seconds=30)
@@ -144,22 +146,33 @@ def one_claim_at_a_time() -> None:
 
 
 class Budgets:
-    """How many more connections each server profile may have; a server in trouble gets one probe."""
+    """How many more connections each server profile may have; a server in trouble gets one probe.
+
+    Up to half of them may wait for mail, so that there is always one to collect it.
+    """
 
     def __init__(self, moment: datetime) -> None:
-        held = SyncState.objects.filter(lease_until__gt=moment).values("mailbox__server_profile")
-        self._used = {row["mailbox__server_profile"]: row["n"] for row in held.annotate(n=Count("pk"))}
+        self._watching = _connections(Watch.objects.filter(lease_until__gt=moment))
+        self._used = self._watching + _connections(SyncState.objects.filter(lease_until__gt=moment))
         self._circuits = dict(ServerCircuit.objects.values_list("profile_id", "pk"))
         self._moment = moment
 
     def admit(self, state: SyncState) -> bool:
         profile = state.mailbox.server_profile
         assert profile is not None
-        if self._used.get(profile.pk, 0) >= profile.max_concurrent_connections:
+        if self._used[profile.pk] >= profile.max_concurrent_connections:
             return False
         if profile.pk in self._circuits and not self._probe(self._circuits[profile.pk]):
             return False
-        self._used[profile.pk] = self._used.get(profile.pk, 0) + 1
+        self._used[profile.pk] += 1
+        return True
+
+    def admit_watch(self, profile: EmailServerProfile) -> bool:
+        limit = profile.max_concurrent_connections
+        if self._watching[profile.pk] >= limit // 2 or self._used[profile.pk] >= limit:
+            return False
+        self._watching[profile.pk] += 1
+        self._used[profile.pk] += 1
         return True
 
     def exhausted(self) -> list[int]:
@@ -171,6 +184,12 @@ class Budgets:
     def _probe(self, circuit: int) -> bool:
         waiting = ServerCircuit.objects.filter(pk=circuit, open_until__lte=self._moment)
         return waiting.update(open_until=self._moment + 2 * LENGTH) == 1
+
+
+def _connections(held: QuerySet[SyncState] | QuerySet[Watch]) -> Counter[int]:
+    """How many of each profile."""
+    rows = held.order_by().values_list("mailbox__server_profile").annotate(n=Count("pk"))
+    return Counter(dict(rows))
 
 
 def take(state: SyncState, holder: str, moment: datetime) -> Lease:

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 
 from emailprofiles.errors import MailError
+from emailprofiles.models import EmailServerProfile
 
 from .. import alerts, bulk, configtest
 from ..models import (
@@ -37,6 +39,7 @@ from . import backoff, leases
 from .incoming import BrokenOff, Tally, synchronize
 from .leases import Lease, LeaseLost
 from .parser import Parser
+from .push import Watches
 
 LOOK_AGAIN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
@@ -65,6 +68,7 @@ class Engine:
     def __init__(self, threads: int, *, on_change: Callable[[Summary], None] = lambda summary: None) -> None:
         self.threads = threads
         self.stop = threading.Event()
+        self.wake = threading.Event()
         self.summary = Summary()
         self.holder = leases.this_process()
         self._on_change = on_change
@@ -78,16 +82,17 @@ class Engine:
         self._testing: ConfigurationTest | None = None
         self._many: dict[Future[bool], bulk.Claimed] = {}
         self._commands: dict[Future[bool], BulkCommand] = {}
+        self._watches = Watches(self.holder, settings.SYNC_WATCHES, self.wake.set)
         self._heart = threading.Thread(target=self._beat, name="engine-heartbeat", daemon=True)
 
     def run(self) -> None:
         """Work until told to stop; survives a database that is away for a while."""
         self._heart.start()
+        self._watches.start()
         while not self.stop.is_set():
             self._round()
-            wait(self._busy(), timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
-            if not self._held:
-                self.stop.wait(LOOK_AGAIN_SECONDS)
+            self.wake.wait(LOOK_AGAIN_SECONDS)
+            self.wake.clear()
 
     def run_once(self, only: Mailbox | None = None) -> Summary:
         """Work until nothing is due, each mailbox until it is empty; waits a while for what others hold."""
@@ -120,6 +125,7 @@ class Engine:
         Then the process may simply end: leases of a dead process are free, and the line is safe to repeat.
         """
         self.stop.set()
+        self.wake.set()
         with self._claiming:  # a round under way ends first: what it claimed is in our hands then
             pass
         for parser in self._parsers:
@@ -129,6 +135,7 @@ class Engine:
         if finished:  # nobody reads any more
             for parser in self._parsers:
                 parser.close()
+        self._watches.shut_down(patience)
         if self._heart.is_alive():
             self._heart.join(patience)
         self._collect_finished()
@@ -158,7 +165,7 @@ class Engine:
         lent = max(0, len(self._many) - 1)
         claimed = leases.claim(self.threads - len(self._held) - lent, self.holder, among=among)
         for lease in claimed:
-            self._held[self._pool.submit(self._work, lease)] = lease
+            self._held[self._submit(self._work, lease)] = lease
         return len(claimed)
 
     def _claim_test(self) -> None:
@@ -167,7 +174,7 @@ class Engine:
         test = leases.claim_test(self.holder)
         if test is not None:
             self._testing = test
-            self._test = self._pool.submit(self._run_test, test)
+            self._test = self._submit(self._run_test, test)
 
     def _claim_many(self) -> None:
         """Go on with bulk commands; their tests take what is idle after collecting, but for one thread."""
@@ -175,10 +182,16 @@ class Engine:
             return
         bulk.settle()
         if not self._commands and (command := leases.claim_command(self.holder)):
-            self._commands[self._pool.submit(self._carry_out, command)] = command
+            self._commands[self._submit(self._carry_out, command)] = command
         seats = 1 + max(0, self.threads - len(self._held) - 1)
         while len(self._many) < seats and (claimed := bulk.claim_test(self.holder)):
-            self._many[self._pool.submit(self._run_test, claimed.test, claimed.lease)] = claimed
+            self._many[self._submit(self._run_test, claimed.test, claimed.lease)] = claimed
+
+    def _submit(self, work: Callable[..., bool], *args: object) -> Future[bool]:
+        """Hand work to a thread; its end is a reason to look again."""
+        future = self._pool.submit(work, *args)
+        future.add_done_callback(lambda _: self.wake.set())
+        return future
 
     def _running_test(self) -> list[Future[bool]]:
         return [self._test] if self._test is not None and not self._test.done() else []
@@ -293,14 +306,18 @@ def succeeded(lease: Lease, tally: Tally) -> None:
     assert profile is not None
     now = leases.now()
     # "At once" keeps the old due time: for `--once` the mailbox then is not finished yet.
-    again = (
-        {} if tally.more else {"next_run_at": now + timedelta(minutes=profile.min_polling_interval_minutes)}
-    )
+    again = {} if tally.more else {"next_run_at": _next_cycle(profile, now)}
     leases.release(lease, failures=0, failing_since=None, last_error="", last_success_at=now, **again)
     if ServerCircuit.objects.filter(profile=profile).delete()[0]:
         alerts.resolve(alerts.server_cause(profile.pk), "The server answers again.")
     alerts.resolve(alerts.direction_cause(mailbox.pk, Direction.INCOMING), "Mail was collected again.")
     alerts.quarantine_watched()
+
+
+def _next_cycle(profile: EmailServerProfile, now: datetime) -> Case:
+    """After the polling interval; at once when the server told of mail while the pass was under way."""
+    told_meanwhile = When(told_at__gte=F("last_run_at"), then=Value(now))
+    return Case(told_meanwhile, default=Value(now + timedelta(minutes=profile.min_polling_interval_minutes)))
 
 
 def failed(lease: Lease, failure: MailError | BrokenOff) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -34,8 +34,10 @@ from ..models import (
     Reconciliation,
     Survey,
     SurveyShare,
+    SyncState,
     TestStatus,
     User,
+    Watch,
 )
 from ..standing import Office, Precondition, Standing, approval_stops, preconditions, standing
 from ..survey import SHARE_LABELS, is_whole, scope
@@ -373,12 +375,28 @@ def activity_of(mailbox: Mailbox, viewer: User) -> list[Fact]:
             Fact(
                 "Next cycle", _moment(state.next_run_at) or ("as soon as it can" if state.enabled else "none")
             ),
+            *_told_of_mail(mailbox, state),
         ]
     facts += _collected(mailbox, viewer)
     if mailbox.kind != Kind.FORWARD:
         delivered = Delivery.objects.filter(mailbox=mailbox).order_by().count()
         facts.append(Fact("Delivered here", str(delivered), _messages(mailbox)))
     return facts
+
+
+def _told_of_mail(mailbox: Mailbox, state: SyncState) -> Iterator[Fact]:
+    """Whether the server tells at once that mail arrived, where the profile asks for that."""
+    profile = mailbox.server_profile
+    if profile is None or not state.enabled or not profile.asks_for_push:
+        return
+    watch = Watch.objects.filter(mailbox=mailbox).first()
+    if watch is not None and watch.lease_until and watch.lease_until > timezone.now():
+        yield Fact("As soon as mail arrives", "yes, the server tells")
+    elif watch is not None and watch.last_error:
+        again = f" Asked again at {_moment(watch.again_at)}." if watch.again_at else ""
+        yield Fact("As soon as mail arrives", f"no: {watch.last_error}{again}")
+    else:
+        yield Fact("As soon as mail arrives", "not now: no connection is free, or the engine rests")
 
 
 def _collected(mailbox: Mailbox, viewer: User) -> list[Fact]:

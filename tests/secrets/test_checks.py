@@ -61,3 +61,9 @@ def test_e004_commits_that_a_power_cut_would_lose() -> None:
 def test_e005_a_number_of_threads_out_of_range(settings: Any, threads: int, found: int) -> None:
     settings.SYNC_THREADS = threads
     assert ids(checks.numbers_make_sense()) == ["sortingoffice.E005"] * found
+
+
+@pytest.mark.parametrize(("watches", "found"), [(-1, 1), (0, 0), (1000, 0), (1001, 1)])
+def test_e005_a_number_of_watches_out_of_range(settings: Any, watches: int, found: int) -> None:
+    settings.SYNC_WATCHES = watches
+    assert ids(checks.numbers_make_sense()) == ["sortingoffice.E005"] * found

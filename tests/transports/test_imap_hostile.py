@@ -64,8 +64,8 @@ def answer(line: bytes, answers: Answers) -> bytes:
 SELECTED = b"* 3 EXISTS\r\n* FLAGS (\\Seen \\Deleted)\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 11] x\r\n"
 
 
-def opened(server: Scripted) -> Imap:
-    imap = Imap(server.endpoint(), AMARA)
+def opened(server: Scripted, timeout: float = 2) -> Imap:
+    imap = Imap(server.endpoint(timeout=timeout), AMARA)
     imap.connect()
     imap.open()
     return imap
@@ -386,3 +386,60 @@ def test_leaving_a_silent_server_is_quick_and_quiet(monkeypatch: pytest.MonkeyPa
         started = time.monotonic()
         imap.close()
         assert time.monotonic() - started < 1
+
+
+# --- while it is waited for mail ---
+
+
+def idling(says: Callable[[socket.socket, bytes], None]) -> Scripted:
+    """A server that is well-made until IDLE, where it `says(connection, tag)` something of its own."""
+    usual: Answers = {"CAPABILITY": f"* CAPABILITY {CAPABILITIES} IDLE\r\n".encode(), "SELECT": SELECTED}
+
+    def play(connection: socket.socket) -> None:
+        connection.sendall(b"* OK hello\r\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                if line.split()[1:] == [b"IDLE"]:
+                    says(connection, line.split()[0])
+                elif line != b"DONE\r\n":
+                    connection.sendall(answer(line, usual))
+
+    return Scripted(play)
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        (lambda connection, tag: connection.sendall(tag + b" NO not today\r\n"), MailError),
+        (lambda connection, tag: connection.sendall(tag + b" BAD what\r\n"), MailError),
+        (lambda connection, tag: connection.sendall(tag + b" OK done\r\n"), MailError),
+        (lambda connection, tag: connection.sendall(b"* BYE going down\r\n"), MailError),
+        (lambda connection, tag: connection.close(), MailError),
+        (lambda connection, tag: None, TimedOut),
+        (lambda connection, tag: connection.sendall(b"+ idling\r\n* BYE going down\r\n"), MailError),
+        (lambda connection, tag: connection.sendall(b"+ idling\r\n* 4"), TimedOut),
+        (lambda connection, tag: connection.sendall(b"+ idling\r\n"), TimedOut),  # and deaf to DONE
+        (
+            lambda connection, tag: connection.sendall(b"+ idling\r\n" + b"* OK still here " * 3_000_000),
+            MailError,
+        ),
+    ],
+)
+def test_a_server_that_idles_otherwise_than_agreed_is_left_in_time(
+    says: Callable[[socket.socket, bytes], None], error: type[MailError]
+) -> None:
+    with idling(says) as server, opened(server, timeout=1) as imap:
+        began = time.monotonic()
+        with pytest.raises(error):
+            imap.watch(0.5)
+        assert time.monotonic() - began < 8
+
+
+def test_a_watch_that_is_stopped_ends_in_the_middle(dovecot: Dovecot) -> None:
+    dovecot.add_user("stopped", PASSWORD)
+    with Imap(dovecot.endpoint(), Password("stopped", PASSWORD)) as imap:
+        imap.connect()
+        imap.open()
+        began = time.monotonic()
+        assert not imap.watch(60, lambda: time.monotonic() - began > 0.2)
+        assert time.monotonic() - began < 10
