@@ -39,6 +39,7 @@ class Command(BaseCommand):
             signal.signal(name, lambda *_: stop.set())
         call_command("migrate", verbosity=0, interactive=False)
         self.check()
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # empty is fine: the finders are asked, too
         with self.beside(stop, options):
             pages = self._pages(options["host"], options["port"])
             finished = self._work(stop, pages, options)
