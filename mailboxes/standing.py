@@ -20,6 +20,7 @@ from django.utils.formats import date_format
 
 from emailprofiles.models import AuthenticateUsing, EmailServerProfile
 
+from . import clock
 from .models import (
     Approval,
     ConfigurationTest,
@@ -71,7 +72,7 @@ class Office:
     def read(cls) -> Office:
         settings = EmailConfigurationSettings.load()
         engine = EngineProcess.objects.order_by("-seen_at").first()
-        now = timezone.now()
+        now = clock.now()
         forward = Mailbox.objects.filter(is_forward_mailbox=True, is_active=True)
         return cls(
             settings=settings,

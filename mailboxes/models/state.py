@@ -317,8 +317,3 @@ class EngineProcess(models.Model):
 
     def __str__(self) -> str:
         return self.holder
-
-    @classmethod
-    def alive(cls) -> models.QuerySet[EngineProcess]:
-        """The processes that were heard of within SILENCE."""
-        return cls.objects.filter(seen_at__gt=timezone.now() - cls.SILENCE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from emailprofiles.errors import CapabilityMissing, FolderReadOnly
@@ -37,7 +37,7 @@ class Disposing:
     def __init__(self, server: IncomingTransport, place: Place, *, may_delete: bool) -> None:
         self.server, self.place, self.may_delete = server, place, may_delete
         self.mailbox = place.mailbox
-        self.started_at = timezone.now()
+        self.newest_before = _newest()
         self.names_changed = not place.folder.lasting_order
 
     def settle(self) -> None:
@@ -77,21 +77,24 @@ class Disposing:
         return done
 
     def _doubt_names(self) -> None:
-        self.started_at = timezone.now()
+        self.newest_before = _newest()
         self.names_changed = not self.place.folder.lasting_order
 
     def _portion(self, which: Q) -> list[Message]:
         rows = self._undisposed().filter(which)
-        return list(rows.only("pk", "remote_id", "collected_at").order_by("pk")[:PORTION])
+        return list(rows.only("pk", "remote_id").order_by("pk")[:PORTION])
 
     def _undisposed(self) -> QuerySet[Message]:
         return ingest.live(self.place).filter(disposed_at=None)
 
     def _recognised(self, rows: list[Message]) -> list[Message]:
-        """Where an id may have come to mean another message since an earlier pass (POP3), look before deleting."""
+        """Where an id may have come to mean another message since an earlier session (POP3), look before deleting.
+
+        Which messages are from earlier is told by their numbers here: no clock has to be right for that.
+        """
         if self.place.folder.lasting_order:
             return rows
-        earlier = [row for row in rows if row.collected_at < self.started_at]
+        earlier = [row for row in rows if row.pk <= self.newest_before]
         heads = {one.remote_id: one.raw for one in self.server.fetch_headers([r.remote_id for r in earlier])}
         changed = [row.pk for row in earlier if not _begins_with(row, heads.get(row.remote_id))]
         Message.objects.filter(pk__in=changed).update(gone_at=timezone.now())
@@ -102,6 +105,11 @@ class Disposing:
 
     def _warn(self, unconfirmed: int) -> None:
         log.warning("%s: %d copies were not confirmed, asked again later", self.mailbox.name, unconfirmed)
+
+
+def _newest() -> int:
+    """The latest message of all; what is kept from now on comes behind it."""
+    return Message.objects.aggregate(newest=Max("pk"))["newest"] or 0
 
 
 def _begins_with(row: Message, header: bytes | None) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError
 from django.db.models import F
-from django.utils import timezone
 
 from emailprofiles.errors import MailError, Scope
 from emailprofiles.transports import IncomingTransport
@@ -17,7 +16,7 @@ from emailprofiles.wire import Fetched, Folder, Listed
 
 from .. import connections
 from ..models import ConfigurationTest, Mailbox, Message, SkipReason, SyncState
-from . import ingest, ledger, plan, stubs
+from . import ingest, leases, ledger, plan, stubs
 from .disposal import Disposing
 from .ingest import Haul, Place
 from .leases import Lease
@@ -104,7 +103,7 @@ class Pass:
         self.profile = self.mailbox.server_profile
         self.sorter = ingest.Sorter(self.mailbox)
         self.tally = Tally()
-        self.started_at = timezone.now()
+        self.started_at = leases.now()
 
     def must_yield(self) -> bool:
         """The engine stops, or somebody waits for a test of this mailbox."""

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
-from .. import filetypes, routing
+from .. import clock, filetypes, routing
 from ..directory import AddressDirectory, rules_of
 from ..models import (
     Attachment,
@@ -169,7 +169,7 @@ def _stub_row(place: Place, stub: Stub) -> Message:
         raw=stub.header,
         raw_sha256=hashlib.sha256(stub.header).hexdigest(),
         is_stub=True,
-        asked_at=timezone.now(),
+        asked_at=clock.now(),
         state=stub.state,
         attempts=stub.attempts,
         reason=stub.reason.value,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
 
+from ..clock import now as now
 from ..models import (
     BulkCommand,
     BulkCommandItem,
@@ -83,16 +83,6 @@ def is_dead(holder: str) -> bool:
     if host != socket.gethostname() or boot == "-":
         return False
     return boot != _boot() or _started(int(pid)) != started
-
-
-def now() -> datetime:
-    """The database's clock counts, so that hosts need not agree on theirs."""
-    if connection.vendor != "postgresql":
-        return timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
 
 
 def free(moment: datetime, holders: Iterable[str]) -> Q:

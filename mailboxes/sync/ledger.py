@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count
-from django.utils import timezone
 
 from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Disposal
@@ -47,7 +46,7 @@ RENUMBERED = (
 def enter(lease: Lease, state: SyncState, place: Place) -> bool:
     """Open the ledger of a folder; returns whether its numbers last long enough to delete by them."""
     place.ledger()
-    now = timezone.now()
+    now = leases.now()
     folder = place.folder
     since, changes = state.renumbered_since, state.renumbered
     if since is None or now - since > DAY:
@@ -72,7 +71,7 @@ def give_up_older_stubs(place: Place) -> None:
     """After a whole walk of a new generation: stubs that only an older one knew were asked for anew."""
     older = Message.objects.filter(mailbox=place.mailbox, folder=place.folder.name, is_stub=True)
     older.exclude(generation=place.folder.generation).exclude(state=MessageState.DISCARDED).update(
-        state=MessageState.DISCARDED, discarded_at=timezone.now(), discard_reason=RENUMBERED, reason=""
+        state=MessageState.DISCARDED, discarded_at=leases.now(), discard_reason=RENUMBERED, reason=""
     )
 
 
@@ -81,7 +80,7 @@ def mark_gone(place: Place, seen: set[str]) -> int:
 
     Where names do not last (POP3), the name of such a one may come to mean another message.
     """
-    now = timezone.now()
+    now = leases.now()
     skipped = place.skipped().filter(gone_at=None).values_list("pk", "remote_id")
     for some in _portions([pk for pk, one in skipped if one not in seen]):
         SkippedMessage.objects.filter(pk__in=some).update(gone_at=now)
@@ -115,7 +114,7 @@ def is_due(state: SyncState) -> bool:
     if state.reconcile_asked_at is not None:
         return True
     return not Reconciliation.objects.filter(
-        mailbox=state.mailbox_id, done_at__gt=timezone.now() - DAY
+        mailbox=state.mailbox_id, done_at__gt=leases.now() - DAY
     ).exists()
 
 

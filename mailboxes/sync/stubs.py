@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Listed
 
-from .. import alerts
+from .. import alerts, clock
 from ..models import Mailbox, Message, MessageState, SyncState
 from ..routing import Reason
 from . import ingest
@@ -118,7 +117,7 @@ class Asking:
 
     def _ask(self, stub: Message) -> bool:
         """Whether it is whole now; the attempt is counted before it is made."""
-        Message.objects.filter(pk=stub.pk).update(attempts=F("attempts") + 1, asked_at=timezone.now())
+        Message.objects.filter(pk=stub.pk).update(attempts=F("attempts") + 1, asked_at=clock.now())
         fetched = list(self.server.fetch([stub.remote_id]))
         if fetched:
             return ingest.made_whole(stub, fetched[0])

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST
 
 from emailprofiles.history import acting
 
-from .. import roles
+from .. import clock, roles
 from ..access import person, signed_in
 from ..models import Alert, EngineProcess, Mailbox, Message, MessageState
 from ..models.choices import Theme
@@ -172,7 +172,7 @@ class Frame:
     @cached_property
     def engine(self) -> EngineBadge:
         seen = EngineProcess.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
-        if seen is not None and seen > timezone.now() - EngineProcess.SILENCE:
+        if seen is not None and seen > clock.now() - EngineProcess.SILENCE:
             return EngineBadge("is-ok", "ok", "Engine running")
         return EngineBadge("is-bad", "bad", engine_silence(seen))
 

@@ -65,10 +65,10 @@ JOIN mailboxes_mailbox mailbox ON mailbox.id = delivery.mailbox_id
 _numbers = count(1)
 
 
-AN_HOUR_AHEAD = """
+AHEAD = """
 import time, time_machine
 from manage import main
-with time_machine.travel(time.time() + 3600, tick=True):
+with time_machine.travel(time.time() + 3600 * {hours}, tick=True):
     main()
 """
 
@@ -204,7 +204,11 @@ def test_three_processes_share_the_work_whatever_their_clocks_say(house: House) 
     for nth in (1, 2, 3):
         house.proxy.says.append(before_the_reply("SELECT", nth, together.wait))
     once = ("synchronize", "--once", "--threads", "1")
-    processes = [house.start(*once), house.start(*once), house.start(*once, program=("-c", AN_HOUR_AHEAD))]
+    processes = [
+        house.start(*once),
+        house.start(*once),
+        house.start(*once, program=("-c", AHEAD.format(hours=1))),
+    ]
     said = [house.ends(process) for process in processes]
     assert not together.broken
     collected = [int(words.split(" collected")[0].split()[-1]) for words in said]
@@ -213,6 +217,19 @@ def test_three_processes_share_the_work_whatever_their_clocks_say(house: House) 
     house.everything_is_exact()
     house.again()
     house.everything_is_exact()
+
+
+def test_a_host_that_is_days_ahead_compares_no_folder_sooner(house: House) -> None:
+    house.run("synchronize", "--once")
+    compared = "SELECT mailbox_id, done_at FROM mailboxes_reconciliation ORDER BY mailbox_id"
+    before = house.query(compared)
+    assert len(before) == COLLECTIONS
+    house.query("UPDATE mailboxes_syncstate SET next_run_at = NULL")
+    house.ends(house.start("synchronize", "--once", program=("-c", AHEAD.format(hours=49))))
+    assert house.query(compared) == before
+    assert house.query("SELECT count(*) FROM mailboxes_syncstate WHERE next_run_at IS NULL AND enabled") == [
+        (0,)
+    ]
 
 
 @pytest.mark.parametrize(

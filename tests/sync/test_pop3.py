@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
+from django.utils import timezone
 
 from mailboxes.models import Delivery, EmailConfigurationSettings, Message, MessageState, SkippedMessage
 from mailboxes.sync.ledger import balances
@@ -156,26 +158,28 @@ def test_a_message_that_is_too_large_is_a_stub_here_too(office: Office) -> None:
     assert office.on_server() == []
 
 
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=3)])
 def test_nothing_is_deleted_by_a_name_that_means_another_message_by_now(
-    office: Office, drop: Maildrop
+    office: Office, drop: Maildrop, ahead: timedelta
 ) -> None:
-    """The farewell was lost, so nothing was deleted; then somebody deletes the first, and the names move up, as at
-    servers that name messages by their number."""
+    """The farewell was lost, so nothing was deleted; then somebody deletes the first, and the names move up. The clock
+    was wrong on the first day."""
     first, second = for_noah("Number 0"), for_noah("Number 1")
-    drop.messages = [("1", first), ("2", second)]
+    drop.messages = [("a", first), ("b", second)]
     with drop.serve() as server:
         by_pop3(office, server.port)
-        office.synchronize()
-        drop.messages = [("1", first), ("2", second)]  # nothing was deleted after all
+        with time_machine.travel(timezone.now() + ahead, tick=True):
+            office.synchronize()
+        drop.messages = [("a", first), ("b", second)]  # nothing was deleted after all
         Message.objects.update(disposed_at=None, disposal="")
-        new = letter("New", to="x@example.net")
-        drop.messages = [("1", second), ("2", new)]
+        new = letter("Newest 0", to="x@example.net")
+        drop.messages = [("a", second), ("b", new)]
         office.again()
-        drop.messages = [("1", raw) for _, raw in drop.messages]
+        drop.messages = [("a", raw) for _, raw in drop.messages]
         office.again()
     assert [raw for _, raw in drop.messages] == [new]  # in quarantine: nobody's, so it stays
     assert set(office.delivered()) == {"Number 0", "Number 1"}
-    assert Message.objects.get(subject="New").state == MessageState.QUARANTINED
+    assert Message.objects.get(subject="Newest 0").state == MessageState.QUARANTINED
     assert Delivery.objects.count() == 2
     assert balanced(office)
 
