@@ -123,9 +123,13 @@ class Parser:
 
 def take_out(raw: bytes, numbers: Sequence[int], forwarded: bool) -> dict[int, bytes] | Poison:
     """The bytes of these attachments, decoded in a child of its own with the limits of reading a message."""
-    request = json.dumps({"numbers": list(numbers), "forwarded": forwarded}).encode() + b"\n" + raw
     with Parser(target=ATTACHED) as parser:
-        return parser.take_out(request)
+        return parser.take_out(request_for(raw, numbers, forwarded))
+
+
+def request_for(raw: bytes, numbers: Sequence[int], forwarded: bool) -> bytes:
+    """What a child that runs ATTACHED understands."""
+    return json.dumps({"numbers": list(numbers), "forwarded": forwarded}).encode() + b"\n" + raw
 
 
 class _Child:
