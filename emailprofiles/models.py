@@ -17,7 +17,7 @@ from django.db.models.functions import Lower
 
 from . import history
 from .fields import EncryptedField
-from .rules import FieldRule, one_of
+from .rules import FieldRule, Ruled, one_of
 from .secrets import Secret
 from .servertypes import PROTOCOLS, TYPES_THAT_TELL, USUAL_PORTS, sign_in_is_available, type_is_available
 from .servertypes import AuthenticateUsing as AuthenticateUsing
@@ -100,7 +100,7 @@ def _range_rule(field: str, low: int, high: int) -> FieldRule:
     )
 
 
-class EmailServerProfile(models.Model):
+class EmailServerProfile(Ruled):
     """`connection_version` grows with any change a connection depends on, `location_version` with any
     change of host, port or security; tests and stored credentials name the versions they belong to."""
 

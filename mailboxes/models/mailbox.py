@@ -24,7 +24,7 @@ from emailprofiles.models import (
     written,
 )
 from emailprofiles.prefixes import index
-from emailprofiles.rules import FieldRule, one_of
+from emailprofiles.rules import FieldRule, Ruled, one_of
 
 from .choices import ActMethod, Approval, Direction, IncomingMethod, Kind, OutgoingMethod, TestStatus
 from .people import Queue, Regarding, User
@@ -160,7 +160,7 @@ class Mailboxes(models.QuerySet["Mailbox"]):
         return self.filter(Q(user=user) | Q(queue__in=queues.order_by().values("pk")))
 
 
-class Mailbox(models.Model):
+class Mailbox(Ruled):
     """How the mail of one address is synchronized. Three kinds: user, queue, forward."""
 
     name = models.CharField("Name", max_length=200)

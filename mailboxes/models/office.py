@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from emailprofiles import history
 from emailprofiles.models import EmailServerProfile
-from emailprofiles.rules import FieldRule, one_of
+from emailprofiles.rules import FieldRule, Ruled, one_of
 
 from ..routing import ROUTING_HEADERS, HeaderRule
 from ..trace import fault, normal
@@ -35,7 +35,7 @@ NO_TRANSPORT: dict[str, str] = {
 }
 
 
-class EmailConfigurationSettings(models.Model):
+class EmailConfigurationSettings(Ruled):
     """One record: the defaults for new mailboxes, the approvals, how forwarded copies are recognised.
 
     The default server profile is the profile's own flag `is_default`.
