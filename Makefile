@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo run test bench chaos fuzz lint servers clean
+.PHONY: install demo run test looks bench chaos fuzz lint servers clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a whole office to look at: pages, engine, mail servers, people and their mail"
 	@echo "make run     pages and engine on this machine's own database"
 	@echo "make test    everything the tests need, then the tests"
+	@echo "make looks   the pages in Chromium, wide and narrow, each by day and by night"
 	@echo "make bench   ours beside the limit of the wire and beside django-mailbox, case by case"
 	@echo "make chaos   engines killed at random behind a network that fails at random, on SQLite and PostgreSQL"
 	@echo "make fuzz    mutations of broken mail that follow the parser's coverage, for ten minutes"
@@ -64,6 +65,10 @@ servers:
 
 test: install servers lint
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+
+# `make test` sees each page wide by day and narrow by night; this sees all four.
+looks: install servers
+	EVERY_LOOK=1 $(BIN)/python -m pytest tests/browser -n 3 --dist worksteal $(ARGS)
 
 # What we are measured against has an environment of its own, and is not part of the locked requirements.
 PEER ?= var/peer

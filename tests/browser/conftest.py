@@ -23,6 +23,13 @@ from .pictures import FLAGS
 # Playwright's synchronous interface runs an event loop in this thread, which Django takes for ours.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
+# Width changes what lies where, day and night change what stands out from what: two looks show all of both.
+# EVERY_LOOK=1 asks for the other two as well (`make looks`).
+LOOKS = [(1440, "light"), (390, "dark")]
+if os.environ.get("EVERY_LOOK"):
+    LOOKS += [(1440, "dark"), (390, "light")]
+in_every_look = pytest.mark.parametrize(("width", "scheme"), LOOKS)
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:

@@ -11,7 +11,7 @@ from mailboxes import roles
 from mailboxes.models import BulkCommand, Mailbox, Queue, User
 from tests.conftest import Office
 
-from .conftest import Visitor
+from .conftest import Visitor, in_every_look
 from .test_every_page import PASSWORD, flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,20 +150,20 @@ def test_by_keyboard_alone(visitor: Visitor, many: list[Mailbox]) -> None:
     assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_look
 def test_what_is_shown_first_is_without_flaws(
     visitor_with: Any, many: list[Mailbox], office: Office, width: int, scheme: str
 ) -> None:
     Mailbox.objects.filter(pk=office.support.mailbox.pk).update(incoming_method="none")
     visitor = visitor_with(viewport={"width": width, "height": 900}, color_scheme=scheme)
     visitor.signs_in("amara", PASSWORD)
+    visitor.opens("/mailboxes/?all=1")
+    assert flaws(visitor) == []
     for command, words in (
         ("Apply Default Email Settings", "What changes"),
         ("Reject Email", "What happens"),
     ):
         visitor.opens("/mailboxes/?all=1")
-        assert flaws(visitor) == []
         visitor.presses(command)
         visitor.sees(words)
         assert flaws(visitor) == []

@@ -12,7 +12,7 @@ from emailprofiles.models import EmailServerProfile
 from mailboxes.models import Mailbox, Queue, User
 from tests.conftest import Office, profile_values
 
-from .conftest import Visitor
+from .conftest import Visitor, in_every_look
 from .test_every_page import PASSWORD, flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -231,8 +231,7 @@ def test_a_member_whom_nobody_knows_is_asked_about_and_the_others_stay(desk: Vis
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_look
 def test_an_open_list_is_without_flaws(visitor_with: Any, people: Office, width: int, scheme: str) -> None:
     visitor = visitor_with(viewport={"width": width, "height": 844}, color_scheme=scheme)
     visitor.signs_in("amara", PASSWORD)

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from mailboxes.handbook import topics
 from tests.conftest import Office
 
-from .conftest import Visitor
+from .conftest import Visitor, in_every_look
 from .test_every_page import PASSWORD, walk
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,8 +24,7 @@ def reader(office: Office) -> str:
     return office.amara.username
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_look
 def test_every_topic_is_without_flaws(visitor_with: Any, reader: str, width: int, scheme: str) -> None:
     visitor = visitor_with(viewport={"width": width, "height": 900}, color_scheme=scheme)
     visitor.signs_in(reader, PASSWORD)

@@ -11,7 +11,7 @@ from mailboxes.models import Mailbox, User
 from tests.servers import Dovecot
 from tests.sync.conftest import letter
 
-from .conftest import Visitor
+from .conftest import Visitor, in_every_look
 from .test_every_page import flaws
 from .test_first_day import PASSWORD, profile_of
 
@@ -32,7 +32,7 @@ def priya(transactional_db: None, dovecot: Dovecot) -> User:
     return user
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@in_every_look
 def test_she_watches_the_ladder_and_puts_right_what_it_says(
     visitor_with: Any, priya: User, dovecot: Dovecot, width: int, scheme: str
 ) -> None:

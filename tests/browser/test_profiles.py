@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from emailprofiles.models import EmailServerProfile
 from tests.conftest import Office
 
-from .conftest import Visitor
+from .conftest import Visitor, in_every_look
 from .test_every_page import PASSWORD, flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -182,8 +182,7 @@ def test_deactivating_says_what_stops_and_can_be_undone(
     assert stored(profile).is_active
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@in_every_look
 def test_every_state_of_the_page_is_without_flaws(
     amaras: Any, profile: EmailServerProfile, width: int, scheme: str
 ) -> None:

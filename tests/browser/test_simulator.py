@@ -9,6 +9,7 @@ import pytest
 from mailboxes.models import EmailConfigurationSettings, Mailbox
 from tests.conftest import Office
 
+from .conftest import in_every_look
 from .test_every_page import PASSWORD, flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,7 +27,7 @@ Hello
 """
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+@in_every_look
 def test_a_pasted_message_shows_its_route(visitor_with: Any, office: Office, width: int, scheme: str) -> None:
     office.amara.set_password(PASSWORD)
     office.amara.save()
