@@ -147,8 +147,8 @@ def quarantine_watched() -> None:
         return
     reasons = waiting.values_list("reason").annotate(count=Count("pk")).order_by("-count", "reason")
     said = "; ".join(f"{REASON_LABELS[Reason(reason)]}: {number}" for reason, number in reasons if reason)
-    since = waiting.aggregate(since=Min("collected_at"))["since"]
-    oldest = f" The oldest was collected on {since:%d %B %Y}." if since else ""
+    since = waiting.aggregate(since=Min("received_at"))["since"]
+    oldest = f" The oldest was received on {since:%d %B %Y}." if since else ""
     sentences = Sentences(
         title=f"{count} message{'s wait' if count != 1 else ' waits'} in quarantine",
         why=f"{said}.{oldest}",

@@ -103,6 +103,14 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["-received_at", "-id"], name="message_newest"),
             models.Index(fields=["state", "-received_at"], name="message_by_state"),
+            # Quarantine by reason and by collecting mailbox: counted and listed without a look at other rows.
+            models.Index(fields=["state", "reason", "-received_at"], name="message_by_reason"),
+            models.Index(fields=["state", "mailbox", "-received_at"], name="message_by_collector"),
+            models.Index(fields=["mailbox", "-received_at"], name="message_of_mailbox"),
+            models.Index(fields=["mailbox", "collected_at"], name="message_collected"),
+            models.Index(
+                fields=["mailbox", "folder", "generation"], condition=Q(is_stub=True), name="message_stubs"
+            ),
             models.Index(
                 fields=["mailbox", "state"], condition=Q(disposed_at__isnull=True), name="message_to_settle"
             ),
@@ -197,6 +205,7 @@ class SkippedMessage(models.Model):
             ),
             one_of("why", SkipReason, "skipped"),
         ]
+        indexes = [models.Index(fields=["mailbox", "why"], name="skipped_by_why")]
 
     def __str__(self) -> str:
         return f"{self.remote_id}: {self.get_why_display()}"

@@ -159,6 +159,9 @@ def _mailbox(user: User, asked: str) -> Mailbox | None:
 
 
 def _by_way(mailbox: Mailbox, way: str) -> Q:
+    """What was collected there, what reached it, or both; a forward mailbox is reached by nothing."""
+    if mailbox.is_forward_mailbox and way != "reached":
+        return Q(mailbox=mailbox)
     reached = Q(pk__in=Delivery.objects.filter(mailbox=mailbox).values("message"))
     if way == "reached":
         return reached

@@ -88,10 +88,10 @@ def past(asked: Asked, kinds: dict[str, tuple[str, Source]]) -> list[Event]:
 
 def _mail(asked: Asked) -> Told:
     """What was collected here by the hour; for a mailbox that is never polled, what reached it."""
-    collected = Message.objects.filter(mailbox=asked.mailbox)
+    collected = Message.objects.filter(mailbox=asked.mailbox).order_by("-collected_at", "-pk")
     if collected.exists():
         return _by_hour(asked, collected, "collected_at", ("state", "reason"), _collected)
-    delivered = Delivery.objects.filter(mailbox=asked.mailbox)
+    delivered = Delivery.objects.filter(mailbox=asked.mailbox).order_by("-pk")
     return _by_hour(asked, delivered, "delivered_at", ("mailbox",), _received)
 
 
@@ -115,8 +115,9 @@ class Hour:
 
 
 def _by_hour(asked: Asked, rows: QuerySet[Any], moment: str, about: tuple[str, ...], tell: Tell) -> Told:
+    """`rows` are in the order in which they came, the newest first."""
     end = _next_hour(asked.before) if asked.by_hour else asked.before
-    newest = rows.filter(**{f"{moment}__lt": end}).order_by("-pk").values_list(moment, *about)
+    newest = rows.filter(**{f"{moment}__lt": end}).values_list(moment, *about)
     hours: dict[datetime, Hour] = {}
     looked_at, is_all = 0, False
     while not is_all and len(hours) < 2:  # the last of several hours may not be complete
