@@ -24,7 +24,9 @@ from mailboxes.sync.parser import Parser
 from mailboxes.sync.worker import failed, succeeded
 from tests.faults.invariant import Sent, fill, holds
 from tests.faults.proxy import Proxy
+from tests.servers import GOOD, needs
 from tests.sync.conftest import Office
+from tests.sync.test_pop3 import by_pop3
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,7 +87,10 @@ def cut_at(proxy: Proxy, side: str, at: int, office: Office, sent: Sent, parser:
     holds(office, sent)
 
 
-@pytest.mark.parametrize("side", ["say_at_most", "hear_at_most"])
+SIDES = ["say_at_most", "hear_at_most"]
+
+
+@pytest.mark.parametrize("side", SIDES)
 def test_cut_at_any_octet_nothing_is_lost_or_twice(
     office: Office, proxy: Proxy, parser: Parser, side: str
 ) -> None:
@@ -94,6 +99,22 @@ def test_cut_at_any_octet_nothing_is_lost_or_twice(
     pieces = proxy.transcript if side == "say_at_most" else proxy.commands
     words = (b"Store completed", b"Expunge completed", b"UID STORE", b"UID EXPUNGE")
     points = cuts(recorded(pieces, office, sent, parser), words)
+    assert len(points) > SAMPLE
+    for at in points:
+        cut_at(proxy, side, at, office, sent, parser)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_nor_over_pop3(office: Office, proxy: Proxy, parser: Parser, side: str) -> None:
+    """Deletions come true with the farewell, or do not: only the next session tells."""
+    needs("pop3")
+    proxy.upstream = (GOOD, office.dovecot.pop3_port)
+    by_pop3(office, proxy.port)
+    sent = fill(office, LETTERS)
+    assert one_pass(office, parser)
+    pieces = recorded(proxy.transcript if side == "say_at_most" else proxy.commands, office, sent, parser)
+    first = next(n for n, piece in enumerate(pieces, 1) if piece.startswith((b"QUIT", b"+OK Logging out")))
+    points = cuts(pieces[:first], (b"DELE", b"QUIT", b"+OK Marked", b"+OK Logging out"))
     assert len(points) > SAMPLE
     for at in points:
         cut_at(proxy, side, at, office, sent, parser)
