@@ -216,7 +216,7 @@ def test_many_are_discarded_and_what_left_meanwhile_is_skipped(office: Office, a
     states = Message.objects.order_by("pk").values_list("state", flat=True)
     assert list(states) == ["delivered", "discarded", "discarded"]
     page = response.content.decode()
-    assert "2 of 3 left the quarantine" in page
+    assert "2 of 3 messages left the quarantine" in page
     assert "not in quarantine any more" in page
 
 
@@ -241,7 +241,7 @@ def test_all_that_match_are_tried_again(office: Office, amaras: Client) -> None:
     response = amaras.post(reverse("quarantine-many"), {"command": "again", "all": "1", "q": "No 1"})
 
     assert Message.objects.filter(state=MessageState.DELIVERED).count() == 1
-    assert "1 of 1 left the quarantine" in response.content.decode()
+    assert "The message left the quarantine" in response.content.decode()
 
 
 def test_a_command_for_nothing_does_nothing(office: Office, stuck: Message, amaras: Client) -> None:
@@ -315,3 +315,22 @@ def test_an_alert_tells_of_a_growing_quarantine_and_is_resolved(office: Office, 
     EmailConfigurationSettings.objects.update(quarantine_alert_at=0)
     alerts.quarantine_watched()
     assert not Alert.objects.filter(resolved_at=None).exists()
+
+
+def test_what_a_command_is_for_and_what_came_of_it_reads_well_for_one_and_on_a_phone(
+    amaras: Client, stuck: Message, office: Office
+) -> None:
+    other = collected(office.collection, 2, state=MessageState.QUARANTINED, reason="loop")
+    address = reverse("quarantine-many")
+    form = amaras.post(address, {"command": "discard", "pick": [stuck.pk, other.pk]}).content.decode()
+    assert '<td data-label="Reason">No recipient matched</td>' in form
+
+    again = amaras.post(address, {"command": "again", "pick": stuck.pk}).content.decode()
+    assert "The message is where it was, for the reason beside it." in again
+    given_up = {"command": "discard", "confirmed": "1", "reason": "Advertising", "pick": stuck.pk}
+    assert "The message left the quarantine." in amaras.post(address, given_up).content.decode()
+
+    Message.objects.filter(pk=stuck.pk).update(discarded_by=None)  # the engine does that, too
+    listed = amaras.get(reverse("quarantine"), {"state": "discarded"}).content.decode()
+    assert "“Advertising”, 2" in listed
+    assert "omebody, 2" not in listed + amaras.get(reverse("message", args=[stuck.pk])).content.decode()
