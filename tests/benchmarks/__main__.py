@@ -21,7 +21,7 @@ from tests.benchmarks.machine import ROOT, Machine
 from tests.benchmarks.report import Report
 from tests.servers import needs
 
-CASES = ("forward",)
+CASES = ("forward", "boxes", "idle", "pop3", "delay", "growth", "testing", "memory")
 
 
 def main(asked: list[str]) -> None:

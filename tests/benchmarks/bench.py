@@ -21,6 +21,8 @@ class Bench:
     report: Report
     messages: int = field(default_factory=lambda: _number("MESSAGES", 10_000))
     rounds: int = field(default_factory=lambda: _number("ROUNDS", 3))
+    boxes: int = field(default_factory=lambda: _number("BOXES", 1_000))
+    grown: int = field(default_factory=lambda: _number("GROWN", 100_000))
 
     @property
     def peer_rounds(self) -> int:

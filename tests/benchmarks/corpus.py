@@ -16,7 +16,7 @@ from email.header import Header
 
 DOMAIN = "contoso.com"
 FORWARD = f"forwardmailbox@{DOMAIN}"
-MEDIAN, SPREAD, LARGEST = 8_192, 1.5, 1_000_000
+MEDIAN, SPREAD, LARGEST, HUGE = 8_192, 1.5, 1_000_000, 48_500_000
 LINE = 72
 
 SENTENCES = (
@@ -60,28 +60,34 @@ FILES = (
 )
 
 
-def letters(number: int, *, seed: int = 1, targets: int = 500) -> Iterator[bytes]:
-    """So many letters for so many people: `address(0)` to `address(targets - 1)`."""
+def letters(
+    number: int, *, seed: int = 1, targets: int = 500, median: int = MEDIAN, largest: bool = False
+) -> Iterator[bytes]:
+    """So many letters for so many people: `address(0)` to `address(targets - 1)`.
+
+    `median` is of their sizes; with `largest` each is of 50 MB instead.
+    """
     dice = random.Random(seed)
     for n in range(number):
-        yield letter(dice, n, address(dice.randrange(targets)))
+        size = HUGE if largest else size_of(dice, median)
+        yield letter(dice, n, address(dice.randrange(targets)), size)
 
 
 def address(target: int) -> str:
     return f"person{target}@{DOMAIN}"
 
 
-def letter(dice: random.Random, number: int, target: str) -> bytes:
-    size = size_of(dice)
-    make = dice.choices(MAKERS, WEIGHTS_OF_LARGE if size > 60_000 else WEIGHTS)[0]
+def letter(dice: random.Random, number: int, target: str, size: int) -> bytes:
+    weights = WEIGHTS if size <= 60_000 else WEIGHTS_OF_LARGE if size < HUGE else WEIGHTS_OF_HUGE
+    make = dice.choices(MAKERS, weights)[0]
     way = dice.choices(WAYS, WAY_WEIGHTS)[0]
     above, to = way(target)
     head = "".join((above, _journey(dice), _said(dice, number, to)))
     return head.encode("ascii") + make(dice, max(size - len(head), 40))
 
 
-def size_of(dice: random.Random) -> int:
-    return min(max(int(MEDIAN * dice.lognormvariate(0, SPREAD)), 600), LARGEST)
+def size_of(dice: random.Random, median: int = MEDIAN) -> int:
+    return min(max(int(median * dice.lognormvariate(0, SPREAD)), 600), LARGEST)
 
 
 # --- ways of saying for whom: what a server puts on top, and what the sender wrote --------------------------
@@ -228,6 +234,7 @@ MAKERS: tuple[Callable[[random.Random, int], bytes], ...] = (
 )
 WEIGHTS = (20, 15, 15, 33, 15, 2)
 WEIGHTS_OF_LARGE = (2, 2, 6, 10, 75, 5)
+WEIGHTS_OF_HUGE = (0, 0, 0, 0, 1, 0)
 
 
 def _prose(dice: random.Random, size: int) -> bytes:

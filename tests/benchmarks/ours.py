@@ -62,8 +62,8 @@ def _office(port: int, server_type: str = "imap_smtp") -> tuple[Any, Any]:
     return amara, profile
 
 
-def _people(number: int, amara: Any, **mailbox: Any) -> None:
-    """Users with approved mailboxes; by default they receive through a forward mailbox."""
+def _people(number: int, amara: Any, accounts: str = "", **mailbox: Any) -> None:
+    """Users with approved mailboxes; without `accounts` they receive through a forward mailbox."""
     from mailboxes.models import Mailbox, User
 
     people = [
@@ -81,34 +81,86 @@ def _people(number: int, amara: Any, **mailbox: Any) -> None:
     Mailbox.objects.bulk_create(
         Mailbox(
             **methods,
+            username=f"{accounts}{n}" if accounts else "",
             user=user,
             owner=amara,
             name=user.label,
             email_address=user.email,
             approval="approved",
         )
-        for user in people
+        for n, user in enumerate(people)
     )
 
 
-def synchronize() -> None:
+def boxes(*, prefix: str, number: int, port: int, enabled: bool = True) -> None:
+    """People whose mailboxes are collected from accounts of their own; without `enabled` they are to be tested."""
+    amara, profile = _office(port)
+    _people(
+        number,
+        amara,
+        prefix,
+        incoming_method="server_side",
+        server_profile=profile,
+        allow_credentials=True,
+        credentials_location_version=profile.location_version,
+        password=PASSWORD,
+    )
+    _states(profile, enabled)
+
+
+def _states(profile: Any, enabled: bool) -> None:
+    """As Test & Enable leaves them, or as they are before it."""
+    from mailboxes.models import Direction, Mailbox, SyncState
+
+    versions = {"tested_mailbox_version": 1, "tested_profile_version": profile.connection_version}
+    tested = {"test_status": "success", "enabled": True} | versions
+    SyncState.objects.bulk_create(
+        SyncState(mailbox=box, direction=direction, **(tested if enabled and direction == "incoming" else {}))
+        for box in Mailbox.objects.filter(states=None)
+        for direction in Direction.values
+    )
+
+
+def test_and_enable() -> None:
+    """One command for all, until the last of them has its result; the answer is how many passed."""
+    from mailboxes import bulk
+    from mailboxes.models import Command, Mailbox, SyncState, User
+
+    amara = User.objects.get(username="amara")
+
+    def work() -> int:
+        bulk.request(Command.TEST, Mailbox.objects.filter(incoming_method="server_side"), amara)
+        _synchronized()
+        return SyncState.objects.filter(direction="incoming", test_status="success", enabled=True).count()
+
+    clock.tell(work)
+
+
+def _synchronized() -> None:
     from django.core.management import call_command
 
-    clock.tell(lambda: call_command("synchronize", once=True))
+    call_command("synchronize", once=True)
+
+
+def synchronize() -> None:
+    clock.tell(_synchronized)
 
 
 def counted() -> None:
-    """What is in the database now, by state; the last line, as JSON."""
+    """What is in the database now; the last line, as JSON."""
     from django.db.models import Count
 
-    from mailboxes.models import Delivery, Message
+    from mailboxes.models import Delivery, Message, SyncState
 
     states = Message.objects.order_by().values_list("state").annotate(Count("pk"))
-    print("\n" + json.dumps({"deliveries": Delivery.objects.count(), **dict(states)}))
+    passes = SyncState.objects.filter(last_success_at__isnull=False).count()
+    print("\n" + json.dumps({"deliveries": Delivery.objects.count(), "passes": passes, **dict(states)}))
 
 
 STEPS: dict[str, Callable[..., None]] = {
     "forward": forward,
+    "boxes": boxes,
+    "test_and_enable": test_and_enable,
     "synchronize": synchronize,
     "counted": counted,
 }

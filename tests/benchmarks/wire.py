@@ -2,7 +2,8 @@
 
 python -m tests.benchmarks.wire imap PORT ACCOUNT PASSWORD            fetch and delete a whole INBOX
 python -m tests.benchmarks.wire pop3 PORT ACCOUNT PASSWORD            the same
-python -m tests.benchmarks.wire many PORT PREFIX PASSWORD N THREADS   fetch and delete N INBOXes, one after the other
+python -m tests.benchmarks.wire many PORT PREFIX PASSWORD N THREADS   fetch N small INBOXes and mark as read
+python -m tests.benchmarks.wire looks PORT PREFIX PASSWORD N THREADS  sign in to N, open the INBOX, leave
 """
 
 from __future__ import annotations
@@ -121,15 +122,37 @@ def pop3(port: int, account: str, password: str) -> int:
     return number
 
 
+LOOK = ("SELECT INBOX",)
+FETCH_AND_MARK = (*LOOK, "UID FETCH 1:* (UID BODY.PEEK[])", "UID STORE 1:* +FLAGS.SILENT (\\Seen)")
+
+
 def many(port: int, prefix: str, password: str, number: int, threads: int) -> int:
-    """Sign in, select, fetch and delete what is there, leave: `number` accounts, `threads` at a time."""
-    accounts = (f"{prefix}{n}" for n in range(number))
+    """Each account with one connection, on which everything is said at once."""
+    return _at_once(FETCH_AND_MARK, port, prefix, password, number, threads)
+
+
+def looks(port: int, prefix: str, password: str, number: int, threads: int) -> int:
+    return _at_once(LOOK, port, prefix, password, number, threads)
+
+
+def _at_once(
+    commands: tuple[str, ...], port: int, prefix: str, password: str, number: int, threads: int
+) -> int:
+    def one(n: int) -> bool:
+        said = (f"LOGIN {prefix}{n} {password}", *commands, "LOGOUT")
+        lines = b"".join(b"zq%07d %s\r\n" % (at, line.encode()) for at, line in enumerate(said))
+        with socket.create_connection((HOST, port), 60) as server:
+            server.sendall(lines)
+            heard = b"".join(iter(lambda: server.recv(BUFFER), b""))
+        answers = [match[2] for match in DONE.finditer(heard)]
+        return answers == [b"OK"] * len(said)
+
     with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(lambda account: imap(port, account, password), accounts))
+        return sum(pool.map(one, range(number)))
 
 
 def main(what: str, port: str, account: str, password: str, *numbers: str) -> None:
-    works = {"imap": imap, "pop3": pop3, "many": many}
+    works = {"imap": imap, "pop3": pop3, "many": many, "looks": looks}
     clock.tell(lambda: works[what](int(port), account, password, *map(int, numbers)))  # type: ignore[operator]
 
 
