@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 
+from django.db.models import Count
 from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
-from mailboxes.models import Direction, EmailConfigurationSettings, Mailbox, Queue, SyncState, User
+from mailboxes.models import (
+    Delivery,
+    Direction,
+    EmailConfigurationSettings,
+    FolderGeneration,
+    Mailbox,
+    Message,
+    MessageState,
+    Queue,
+    SyncState,
+    User,
+)
 
 BATCH = 2_000
 FORWARD_MAILBOXES = 20
@@ -139,6 +152,59 @@ def _states(dice: random.Random) -> Iterator[SyncState]:
                 state.failures = int(chance < 0.02)
                 state.next_run_at = now + timedelta(minutes=5)
             yield state
+
+
+def letters(number: int) -> None:
+    """Make `number` messages in what there is by now: nine of ten delivered, the rest in quarantine."""
+    collecting = list(Mailbox.objects.filter(is_forward_mailbox=True).values_list("pk", flat=True))
+    people = list(Mailbox.objects.filter(is_forward_mailbox=False).values_list("pk", flat=True))
+    place = {"folder": "INBOX", "generation": "7"}
+    _insert(Message, (_letter(n, mailbox_id=collecting[n % len(collecting)], **place) for n in range(number)))
+    delivered = Message.objects.filter(state=MessageState.DELIVERED).values_list(
+        "pk", "same_key", "received_at"
+    )
+    _insert(Delivery, (_delivery(people, *row) for row in delivered.iterator(chunk_size=BATCH)))
+    seen = Message.objects.order_by().values_list("mailbox").annotate(Count("pk"))
+    FolderGeneration.objects.bulk_create(FolderGeneration(mailbox_id=pk, seen=n, **place) for pk, n in seen)
+
+
+REASONS = ("no_recipient_matched", "no_recipient_matched", "address_pending", "unreadable")
+RAW = b"Subject: Pallets and cartons\r\n\r\n" + b"Dear all, here is what we offer.\r\n" * 20
+
+
+def _letter(number: int, **place: Any) -> Message:
+    waits = number % 10 == 0
+    came = timezone.now() - timedelta(seconds=20 * number)
+    return Message(
+        **place,
+        remote_id=str(number),
+        state=MessageState.QUARANTINED if waits else MessageState.DELIVERED,
+        reason=REASONS[number // 10 % 4] if waits else "",
+        explanation="It matched nobody." if waits else "",
+        subject=f"Offer {number} for pallets and cartons",
+        sender=f"sender{number % 5000}@example.org",
+        sender_name=f"Sender {number % 5000}",
+        message_id=f"{number}@mx.example.org",
+        same_key=f"{number}",
+        received_at=came,
+        collected_at=came,
+        disposal="" if waits else "delete",
+        disposed_at=None if waits else came,
+        size=len(RAW),
+        raw_sha256=f"{number:064x}",
+        raw=RAW,
+    )
+
+
+def _delivery(people: list[int], message: int, key: str, came: datetime) -> Delivery:
+    return Delivery(
+        message_id=message,
+        mailbox_id=people[message % len(people)],
+        rule="redirected",
+        evidence="The X-Original-To header names it.",
+        same_key=key,
+        delivered_at=came,
+    )
 
 
 def _insert(model: type, rows: Iterator[object]) -> None:
