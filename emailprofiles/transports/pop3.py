@@ -59,7 +59,7 @@ from emailprofiles.wire import (
 MAILDROP = "INBOX"
 DELETIONS_PER_SESSION = 500
 LONGEST_UIDL = 70
-TOLD_AT_ONCE = 50
+HEADERS_AT_ONCE = 50
 LONGEST_TRACE = 65_536
 NAMED_BY_SERVER, NAMED_BY_DIGEST = "", "sha256"
 SECONDS_TO_LEAVE = 3.0
@@ -365,9 +365,9 @@ class Maildrop:
         """Names from header and size, or from the whole message where its header does not tell it from others."""
         names: dict[int, str] = {}
         if numbers and self.has_top(session):
-            heads = _told(session, "TOP {} 0", numbers)
+            heads = _told(session, "TOP {} 0", numbers, at_once=HEADERS_AT_ONCE)
             names = {n: self._digest(n, head) for n, head in heads if head is None or _is_traced(head)}
-        whole = _told(session, "RETR {}", [number for number in numbers if number not in names])
+        whole = _told(session, "RETR {}", [number for number in numbers if number not in names], at_once=1)
         return names | {n: self._digest(n, raw, whole=True) for n, raw in whole}
 
     def _digest(self, number: int, octets: bytes | None, *, whole: bool = False) -> str:
@@ -413,10 +413,12 @@ def _are_numbers(names: Mapping[int, str]) -> bool:
     return shifts in ({0}, {-1})
 
 
-def _told(session: Session, command: str, numbers: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
-    """The answer for each of these messages; None where the server refuses it for this one."""
-    for start in range(0, len(numbers), TOLD_AT_ONCE):
-        some = numbers[start : start + TOLD_AT_ONCE]
+def _told(
+    session: Session, command: str, numbers: Sequence[int], at_once: int
+) -> Iterator[tuple[int, bytes | None]]:
+    """The answer for each of these messages, so many in memory; None where the server refuses it for this one."""
+    for start in range(0, len(numbers), at_once):
+        some = numbers[start : start + at_once]
         answers = session.ask_many([command.format(number) for number in some], long=True)
         for number, answer in zip(some, answers, strict=True):
             _let_pass(answer)
