@@ -11,8 +11,9 @@ import binascii
 import codecs
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -55,7 +56,7 @@ class Part:
         body = raw[self.start : self.end]
         if self.encoding == "base64":
             return _base64_body(body)
-        return binascii.a2b_qp(_SOFT_BREAK.sub(b"=", body)) if self.encoding == "quoted-printable" else body
+        return _quoted_printable_body(body) if self.encoding == "quoted-printable" else body
 
 
 # --- header fields ---
@@ -123,14 +124,15 @@ def _end_of_line(raw: bytes, start: int, end: int) -> int:
     return end if line_feed < 0 else line_feed + 1
 
 
-def field(fields: Sequence[Field], name: str) -> bytes:
-    """The value of the topmost field of this name (lower case); b"" when there is none."""
-    return next((value for written, value in fields if written.lower() == name), b"")
+def topmost(fields: Sequence[Field]) -> dict[str, bytes]:
+    """Name (lower case) → the value of the topmost field of this name."""
+    return {written.lower(): value for written, value in reversed(fields)}
 
 
 # --- parts ---
 
 _COMMENT = re.compile(r"\([^()]{0,200}\)")
+_REST_OF_BOUNDARY = re.compile(rb"(--)?[ \t]*\r{0,2}(?=\n|\Z)")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 
@@ -159,7 +161,7 @@ class _Walk:
             self.note(f"parts are nested more than {MAX_DEPTH} deep; what lies deeper is kept in one piece")
             yield _unread(part.start, part.end)
             return
-        boundary = parameter(content_value(fields, "content-type"), "boundary").rstrip()
+        boundary = parameter(content_value(topmost(fields), "content-type"), "boundary").rstrip()
         bodies = list(islice(self.bodies(boundary, part.start, part.end), MAX_PARTS + 1))
         if bodies:
             yield from self.children(bodies, part, depth)
@@ -185,18 +187,26 @@ class _Walk:
         """
         if not boundary:
             return
-        written = re.escape(boundary.encode("utf-8", "replace"))
-        line = re.compile(rb"\n--" + written + rb"(--)?[ \t]*\r{0,2}(?=\n|\Z)")
         opened, closed = -1, False
-        for match in line.finditer(self.raw, max(start - 1, 0), end):
+        for line_feed, line_end, closes in self.boundary_lines(boundary, max(start - 1, 0), end):
             if opened >= 0:
-                yield opened, max(opened, self.end_of_body(match.start()))
-            if closed and not match[1]:
+                yield opened, max(opened, self.end_of_body(line_feed))
+            if closed and not closes:
                 self.note("the message goes on behind the end of its parts")
-            closed = closed or bool(match[1])
-            opened = -1 if match[1] else min(match.end() + 1, end)
+            closed = closed or closes
+            opened = -1 if closes else min(line_end + 1, end)
         if opened >= 0:
             yield opened, end
+
+    def boundary_lines(self, boundary: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """(the line feed before the line, its end, whether it closes) for each boundary line, in order."""
+        written = b"\n--" + boundary.encode("utf-8", "replace")
+        found = self.raw.find(written, start, end)
+        while found >= 0:
+            rest = _REST_OF_BOUNDARY.match(self.raw, found + len(written), end)
+            if rest:
+                yield found, rest.end(), bool(rest[1])
+            found = self.raw.find(written, rest.end() if rest else found + 1, end)
 
     def end_of_body(self, line_feed: int) -> int:
         """The line's end before a boundary belongs to the boundary."""
@@ -204,15 +214,16 @@ class _Walk:
 
 
 def _part(fields: Sequence[Field], start: int, end: int, default: str = "text/plain") -> Part:
-    described = content_value(fields, "content-type")
-    placed = content_value(fields, "content-disposition")
+    values = topmost(fields)
+    described = content_value(values, "content-type")
+    placed = content_value(values, "content-disposition")
     return Part(
         content_type=_media_type(described, default),
         charset=parameter(described, "charset"),
         disposition=placed.partition(";")[0].strip().lower(),
         file_name=parameter(placed, "filename") or parameter(described, "name"),
-        content_id=content_value(fields, "content-id").strip().strip("<>"),
-        encoding=_without_comments(content_value(fields, "content-transfer-encoding"))
+        content_id=content_value(values, "content-id").strip().strip("<>"),
+        encoding=_without_comments(content_value(values, "content-transfer-encoding"))
         .partition(";")[0]
         .strip(' "')
         .lower(),
@@ -238,20 +249,27 @@ def _unread(start: int, end: int) -> Part:
     return Part("application/octet-stream", "", "attachment", "rest of the message.txt", "", "", start, end)
 
 
-def content_value(fields: Sequence[Field], name: str) -> str:
-    """The value of a Content-* field, not longer than a sensible one is."""
-    return readable(field(fields, name)[:MAX_CONTENT_FIELD])
+def content_value(values: Mapping[str, bytes], name: str) -> str:
+    """The value of a Content-* field among the `topmost`, not longer than a sensible one is."""
+    return readable(values.get(name, b"")[:MAX_CONTENT_FIELD])
 
 
 def parameter(value: str, name: str) -> str:
     """One parameter of a field, decoded (RFC 2231, and RFC 2047 where programs misuse it); "" if absent."""
+    found = _parameters(value) if ";" in value else {}
+    if f"{name}*" in found:
+        return _extended([(f"{name}*", found[f"{name}*"])])
+    in_sections = any(key.startswith(f"{name}*") for key in found)
+    sections = [(key, found[key]) for key in _sections(name, found)] if in_sections else []
+    return _extended(sections) if sections else decoded(found.get(name, ""))
+
+
+@lru_cache(maxsize=16)  # each is asked for several names
+def _parameters(value: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, text in _PARAMETER.findall(value):
         found.setdefault(key.lower(), _unquoted(text.strip()))
-    if f"{name}*" in found:
-        return _extended([(f"{name}*", found[f"{name}*"])])
-    sections = [(key, found[key]) for key in _sections(name, found)]
-    return _extended(sections) if sections else decoded(found.get(name, ""))
+    return found
 
 
 def _sections(name: str, found: dict[str, str]) -> Iterator[str]:
@@ -287,6 +305,14 @@ def _unquoted(text: str) -> str:
 _SECTION = re.compile(r"\*([0-9]{1,4})\*?")
 _SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
 MAX_GLUED = 1000
+
+
+def _quoted_printable_body(body: bytes) -> bytes:
+    if b"= " in body or b"=\t" in body:
+        body = _SOFT_BREAK.sub(b"=", body)
+    return binascii.a2b_qp(body)
+
+
 _BASE64 = bytes(string.ascii_letters + string.digits + "+/=\r\n", "ascii")
 
 
@@ -382,16 +408,17 @@ def _codec(charset: str) -> str:
 
 def safe(text: str) -> str:
     """`text` as every database takes it: no NUL, no lone surrogates."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    text = text.replace("\x00", "")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def readable(value: bytes, charset: str = "") -> str:
     """A field's value as one line of text, encoded words left as they are (RFC 5322, 2.2.3; RFC 6532)."""
     try:
-        text = value.decode("iso2022_jp_ext" if _JAPANESE.search(value) else "utf-8")
+        text = value.decode("iso2022_jp_ext" if b"\x1b" in value and _JAPANESE.search(value) else "utf-8")
     except UnicodeDecodeError:
         text = decode(value, charset)
-    return _one_line(_FOLD.sub("", text))
+    return _one_line(_FOLD.sub("", text) if "\n" in text else text)
 
 
 def decoded(text: str) -> str:
@@ -423,4 +450,6 @@ def _word(encoding: str, text: str) -> bytes:
 
 
 def _one_line(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text.strip()
     return safe(_CONTROL.sub(" ", text.replace("\x00", ""))).strip()

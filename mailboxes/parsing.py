@@ -10,9 +10,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from mailboxes import filetypes, mime
 from mailboxes.addresslist import MAX_ADDRESSES, Address, addresses
@@ -23,8 +24,7 @@ MAX_HTML = 2_000_000
 MAX_FILE_NAME = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """One header field as shown: unfolded, decoded, at most 32 KB of it.
 
     `encoded` is the value before its encoded words were decoded, and only set where that differs: addresses
@@ -44,7 +44,8 @@ class Header:
 class Attachment:
     """One attachment: a harmless file name, never empty; the Content-ID is without brackets.
 
-    `content_type` is what the part says of itself, `detected_type` what its first bytes are, "" if unknown.
+    `content_type` is what the part says of itself, `detected_type` what its first bytes are, "" if unknown. `size`
+    counts the octets of `data`, which is left out (b"") where only a description is asked for.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Attachment:
     is_inline: bool
     data: bytes = field(repr=False)
     detected_type: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,19 @@ def parse(raw: bytes) -> Parsed:
         raise
     except Exception:  # the promise of this function; the tests call _parse, so that nothing hides behind it
         return Parsed(body_digest=hashlib.sha256(raw).hexdigest(), defects=("the message could not be read",))
+
+
+def describe(raw: bytes) -> Parsed:
+    """The same without the bytes of attachments: nobody asks for them before somebody downloads one."""
+    return _without_data(parse(raw))
+
+
+def _without_data(parsed: Parsed) -> Parsed:
+    return replace(
+        parsed,
+        attachments=tuple(replace(attachment, data=b"") for attachment in parsed.attachments),
+        forwarded=_without_data(parsed.forwarded) if parsed.forwarded else None,
+    )
 
 
 def attached(request: bytes) -> dict[int, bytes]:
@@ -150,12 +165,13 @@ class _Head:
 
     def __init__(self, fields: Sequence[mime.Field], defects: Defects) -> None:
         self._fields = fields
+        self._topmost = mime.topmost(fields)
         self._defects = defects
-        self._charset = mime.parameter(mime.content_value(fields, "content-type"), "charset")
+        self._charset = mime.parameter(mime.content_value(self._topmost, "content-type"), "charset")
 
     def written(self, name: str) -> str:
         """The topmost value on one line, encoded words as they are."""
-        return self._written(mime.field(self._fields, name))
+        return self._written(self._topmost.get(name, b""))
 
     def text(self, name: str) -> str:
         return mime.decoded(self.written(name))
@@ -201,7 +217,7 @@ class _Body:
             for part, data in self._contents
             if _is_read(part) and part.content_type == content_type
         )
-        text = _LINE_END.sub("\n", "\n\n".join(filter(None, shown)))
+        text = _with_line_feeds("\n\n".join(filter(None, shown)))
         if len(text) > limit:
             self._defects.note(f"the {what} is over {limit // 1_000_000} MB and was cut")
         return text[:limit]
@@ -233,6 +249,14 @@ class _Body:
 
 
 _LINE_END = re.compile(r"\r{1,2}\n|\r")
+
+
+def _with_line_feeds(text: str) -> str:
+    if "\r\r" in text:
+        return _LINE_END.sub("\n", text)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w.:+-]{1,60})", re.IGNORECASE)
 
 
@@ -259,6 +283,7 @@ def _attachment(part: mime.Part, data: bytes, number: int) -> Attachment:
         is_inline=part.disposition != "attachment" and bool(part.content_id or part.disposition == "inline"),
         data=data,
         detected_type=filetypes.detect(data),
+        size=len(data),
     )
 
 
@@ -322,6 +347,8 @@ def _message_id(written: str) -> str:
 _YEAR_ZERO = re.compile(r"[A-Za-z] 0{3,}\b")
 _ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 
+_RFC_5322_DATE = re.compile(r"(?:[A-Z][a-z]{2}, )?\d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:[0-5]\d [+-]\d{4}")
+
 _AS_RFC_5322 = [
     (r"\([^()]*\)", " "),  # comments
     (r"\s+", " "),
@@ -339,6 +366,8 @@ _AS_RFC_5322 = [
 
 
 def _plain_date(written: str) -> str:
+    if _RFC_5322_DATE.fullmatch(written):
+        return written
     for pattern, meant in _AS_RFC_5322:
         written = re.sub(pattern, meant, written)
     return written

@@ -30,7 +30,7 @@ from typing import Any, Self
 
 from mailboxes.parsing import Parsed
 
-PARSE = "mailboxes.parsing:parse"
+PARSE = "mailboxes.parsing:describe"
 ATTACHED = "mailboxes.parsing:attached"
 DEADLINE = 30.0
 MEMORY = 1 << 30
@@ -164,12 +164,11 @@ class _Child:
         """What the child's function made of `raw`, or Poison."""
         try:
             self._pipe.send_bytes(raw)
-            if not self._pipe.poll(deadline):
-                return Poison(f"Reading the message took more than {deadline:g} seconds.")
-            answer = self._pipe.recv()
+            return self._pipe.recv()
+        except BlockingIOError:  # as `_limit_waiting` has it
+            return Poison(f"Reading the message took more than {deadline:g} seconds.")
         except (OSError, EOFError):
             return Poison(f"Reading the message ended the parser ({self._ending()}).")
-        return answer
 
     def _ending(self) -> str:
         try:

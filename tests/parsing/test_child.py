@@ -98,7 +98,7 @@ def test_signals_for_the_engine_do_not_reach_the_message_in_flight(parser: Parse
 
 def test_a_large_message_and_a_large_answer_do_not_block_each_other() -> None:
     attached = b"Content-Type: application/pdf; name=plan.pdf\n\n" + b"\x00\xff" * (10 << 20)
-    with Parser() as parser:
+    with Parser(target="mailboxes.parsing:parse") as parser:
         results = list(parser.parse_many([attached] * 3))
     assert [len(result.attachments[0].data) for result in results if isinstance(result, Parsed)] == [
         20 << 20
@@ -172,3 +172,16 @@ def test_each_thread_has_its_own_parser() -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == sorted(str(number) for number in range(3) for _ in range(20))
+
+
+def test_the_bytes_of_attachments_stay_in_the_child_until_they_are_asked_for() -> None:
+    attached = b"Content-Type: application/pdf; name=plan.pdf\n\n%PDF-1.7"
+    inner = b"Content-Type: message/rfc822\n\n" + attached
+    with Parser() as parser:
+        results = list(parser.parse_many([attached, inner]))
+    for result in results:
+        assert isinstance(result, Parsed)
+        shown = result.forwarded or result
+        assert [(one.data, one.size, one.detected_type) for one in shown.attachments] == [
+            (b"", 8, "application/pdf")
+        ]
