@@ -23,7 +23,16 @@ from .choices import (
     TestStatus,
     Word,
 )
-from .mail import Attachment, Delivery, FolderGeneration, Message, Reconciliation, SkippedMessage
+from .mail import (
+    Attachment,
+    Body,
+    Delivery,
+    FolderGeneration,
+    Message,
+    Original,
+    Reconciliation,
+    SkippedMessage,
+)
 from .mailbox import AdditionalAddress, Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
 from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
@@ -48,6 +57,7 @@ __all__ = [
     "AppliedDefaults",
     "Approval",
     "Attachment",
+    "Body",
     "BulkCommand",
     "BulkCommandItem",
     "Command",
@@ -64,6 +74,7 @@ __all__ = [
     "Mailbox",
     "Message",
     "MessageState",
+    "Original",
     "OutgoingMethod",
     "Queue",
     "Reconciliation",

@@ -22,10 +22,6 @@ class Messages(models.QuerySet["Message"]):
             return self
         return self.filter(pk__in=Delivery.objects.visible_to(user).values("message"))
 
-    def without_bodies(self) -> Messages:
-        """Rows for lists: bytes and bodies stay in the database."""
-        return self.defer("raw", "text", "html")
-
 
 class Message(models.Model):
     """One copy on the server, collected once.
@@ -33,6 +29,8 @@ class Message(models.Model):
     Its identity is where it stood: (mailbox, folder, generation, remote id, occurrence), the UIDVALIDITY and
     UID of IMAP, the UIDL of POP3 and the how-manieth message that bore it. Never the Message-ID: some mail has
     none, and equal ids with different content exist.
+
+    The bytes lie in `Original` and what was read in them in `Body`, apart from this row, which changes often.
 
     A *stub* is a message of which at most the header is here: `raw` is what was collected of it, `size` what
     the server announced, `asked_at` when it was last asked for all of it. Its copy on the server is never disposed
@@ -79,9 +77,6 @@ class Message(models.Model):
     size = models.PositiveBigIntegerField()
     announced_size = models.PositiveBigIntegerField(default=0)
     raw_sha256 = models.CharField(max_length=64)
-    text = models.TextField(blank=True)
-    html = models.TextField(blank=True)
-    raw = models.BinaryField()
 
     objects = Messages.as_manager()
 
@@ -120,9 +115,48 @@ class Message(models.Model):
         return self.subject or "(no subject)"
 
     @property
+    def raw(self) -> bytes:
+        """The bytes as they were collected."""
+        return bytes(self.original.raw)
+
+    @property
+    def text(self) -> str:
+        """What it says as plain text; "" before it was read."""
+        return self.body.text if hasattr(self, "body") else ""
+
+    @property
+    def html(self) -> str:
+        """What it says as HTML, of a stranger's making; "" before it was read."""
+        return self.body.html if hasattr(self, "body") else ""
+
+    @property
     def reason_label(self) -> str:
         """Why it is in quarantine, in the words of the page."""
         return REASON_LABELS[Reason(self.reason)] if self.reason else ""
+
+
+class Original(models.Model):
+    """The bytes of a message as they were collected, written once."""
+
+    message = models.OneToOneField(Message, models.CASCADE, primary_key=True, related_name="original")
+    raw = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"original of {self.message_id}"
+
+
+class Body(models.Model):
+    """What was read in a message, decoded."""
+
+    message = models.OneToOneField(Message, models.CASCADE, primary_key=True, related_name="body")
+    text = models.TextField(blank=True)
+    html = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "bodies"
+
+    def __str__(self) -> str:
+        return f"body of {self.message_id}"
 
 
 class FolderGeneration(models.Model):

@@ -116,4 +116,4 @@ def _begins_with(row: Message, header: bytes | None) -> bool:
     """Whether this is the message we hold; what is gone is for the transport to find out."""
     if header is None:
         return True
-    return bytes(Message.objects.values_list("raw", flat=True).get(pk=row.pk)).startswith(header)
+    return row.raw.startswith(header)

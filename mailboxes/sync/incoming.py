@@ -258,7 +258,7 @@ class Pass:
 
     def _deliver(self, kept: list[Message]) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""
-        results = zip(kept, self.parser.parse_many([bytes(message.raw) for message in kept]), strict=True)
+        results = zip(kept, self.parser.parse_many([message.raw for message in kept]), strict=True)
         read = []
         for message, parsed in results:
             if not isinstance(parsed, Poison):

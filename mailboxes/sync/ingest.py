@@ -19,12 +19,14 @@ from .. import clock, filetypes, routing
 from ..directory import AddressDirectory, rules_of
 from ..models import (
     Attachment,
+    Body,
     Delivery,
     EmailConfigurationSettings,
     FolderGeneration,
     Mailbox,
     Message,
     MessageState,
+    Original,
     SkippedMessage,
     SkipReason,
 )
@@ -97,6 +99,7 @@ def keep(lease: Lease, place: Place, haul: Haul, upto: str | None) -> tuple[list
         move_on(lease, place, upto)
         new, bound = _without_known(place, rows)
         Message.objects.bulk_create(new)
+        Original.objects.bulk_create(Original(message=row, raw=row.raw) for row in new)
         skipped = _skip(place, haul.skipped) - _unskip(place, [*new, *bound])
         seen = len(new) + len(bound) + skipped
         if seen:
@@ -148,25 +151,25 @@ def _is_known(row: Message | None, listed: Listed) -> bool:
 
 
 def _row(place: Place, listed: Listed, one: Fetched) -> Message:
-    return Message(
+    row = Message(
         **place.columns,
         remote_id=one.remote_id,
         received_at=one.received_at or listed.received_at or timezone.now(),
         size=one.size,
         announced_size=listed.size,
-        raw=one.raw,
         raw_sha256=hashlib.sha256(one.raw).hexdigest(),
     )
+    row.original = Original(raw=one.raw)
+    return row
 
 
 def _stub_row(place: Place, stub: Stub) -> Message:
-    return Message(
+    row = Message(
         **place.columns,
         remote_id=stub.listed.remote_id,
         received_at=stub.listed.received_at or timezone.now(),
         size=stub.listed.size,
         announced_size=stub.listed.size,
-        raw=stub.header,
         raw_sha256=hashlib.sha256(stub.header).hexdigest(),
         is_stub=True,
         asked_at=clock.now(),
@@ -175,6 +178,8 @@ def _stub_row(place: Place, stub: Stub) -> Message:
         reason=stub.reason.value,
         explanation=stub.explanation,
     )
+    row.original = Original(raw=stub.header)
+    return row
 
 
 def _skip(place: Place, skipped: Sequence[tuple[Listed, SkipReason]]) -> int:
@@ -333,6 +338,7 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
             _delivery(one, target) for one, targets, _ in reached for target in targets
         )
         _update([(one, notes) for one, _, notes in reached])
+        _write_bodies(decided)
         Attachment.objects.filter(message__in=_read_before(decided)).delete()
         Attachment.objects.bulk_create(row for one in decided for row in _attachments(one))
 
@@ -417,6 +423,19 @@ def _update(decided: Sequence[tuple[Decided, list[str]]]) -> None:
         )
 
 
+def _write_bodies(decided: Sequence[Decided]) -> None:
+    """What was read before is replaced."""
+    Body.objects.bulk_create(
+        (
+            Body(message=one.message, text=one.route.message.text, html=one.route.message.html)
+            for one in decided
+        ),
+        update_conflicts=True,
+        unique_fields=["message"],
+        update_fields=["text", "html"],
+    )
+
+
 def _columns(one: Decided, notes: list[str]) -> dict[str, Any]:
     route, quarantined = one.route, not one.route.targets
     return content(route.message) | {
@@ -438,8 +457,6 @@ def content(parsed: Parsed) -> dict[str, str | datetime | None]:
         "sender_name": parsed.sender_name,
         "recipients": parsed.recipients_text,
         "sent_at": parsed.sent_at,
-        "text": parsed.text,
-        "html": parsed.html,
         "defects": "\n".join(parsed.defects),
     }
 
@@ -463,24 +480,25 @@ def _attachments(one: Decided) -> Iterator[Attachment]:
 
 def describe(message: Message, parsed: Parsed) -> None:
     """Write what the header of a stub says, so that people recognise it."""
-    Message.objects.filter(pk=message.pk, is_stub=True).update(**content(parsed) | {"text": "", "html": ""})
+    Message.objects.filter(pk=message.pk, is_stub=True).update(**content(parsed))
 
 
 def made_whole(message: Message, one: Fetched) -> bool:
     """The server handed a stub over: it awaits reading, as any other; False when it is none any more."""
     stubs = Message.objects.filter(pk=message.pk, is_stub=True).exclude(state=MessageState.DISCARDED)
-    return bool(
-        stubs.update(
+    with transaction.atomic():
+        is_whole = stubs.update(
             is_stub=False,
             state=MessageState.RECEIVED,
             attempts=0,
             reason="",
             explanation="",
-            raw=one.raw,
             size=one.size,
             raw_sha256=hashlib.sha256(one.raw).hexdigest(),
         )
-    )
+        if is_whole:
+            Original.objects.filter(pk=message.pk).update(raw=one.raw)
+    return bool(is_whole)
 
 
 def quarantine(message: Message, reason: Reason, explanation: str) -> None:

@@ -97,7 +97,7 @@ def _attempt(
 
 def _read_and_deliver(lease: Lease | None, sorter: ingest.Sorter, message: Message, parser: Parser) -> str:
     """Why it failed, as a sentence; empty when it did not."""
-    result = next(iter(parser.parse_many([bytes(message.raw)])))
+    result = next(iter(parser.parse_many([message.raw])))
     if isinstance(result, Poison):
         return result.reason
     try:
@@ -124,7 +124,7 @@ def try_again(message: Message, parser: Parser | None = None) -> Message:
     with nullcontext(parser) if parser else Parser() as reader:
         while not _attempt(None, sorter, message.pk, reader, lambda: False):
             pass
-    return Message.objects.without_bodies().get(pk=message.pk)
+    return Message.objects.get(pk=message.pk)
 
 
 def _ask_again(stub: Message) -> Message:
@@ -137,7 +137,7 @@ def _ask_again(stub: Message) -> Message:
     )
     incoming = SyncState.objects.filter(mailbox=stub.mailbox_id, direction=Direction.INCOMING, failures=0)
     incoming.update(next_run_at=None)
-    return Message.objects.without_bodies().get(pk=stub.pk)
+    return Message.objects.get(pk=stub.pk)
 
 
 def deliver_to(message: Message, mailbox: Mailbox, by: User) -> None:
@@ -152,7 +152,7 @@ def deliver_to(message: Message, mailbox: Mailbox, by: User) -> None:
     if reason in (Reason.MAILBOX_INACTIVE, Reason.ADDRESS_PENDING, Reason.ADDRESS_REJECTED):
         raise ValidationError(f"{mailbox.name} cannot receive: {REFUSALS[reason]}.")
     with transaction.atomic():
-        row = Message.objects.select_for_update().without_bodies().get(pk=message.pk)
+        row = Message.objects.select_for_update().get(pk=message.pk)
         _must_be_quarantined(row)
         evidence = f"{by} looked at the message and delivered it to {mailbox.name}."
         _deliver_by_hand(row, mailbox, by, evidence)

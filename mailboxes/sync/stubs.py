@@ -59,7 +59,7 @@ def headers_of(server: IncomingTransport, large: Sequence[Listed]) -> dict[str, 
 
 def describe(stubs: Sequence[Message], parser: Parser) -> None:
     """Write down subject and sender where the header can be read."""
-    headers = zip(stubs, parser.parse_many([bytes(stub.raw) for stub in stubs]), strict=True)
+    headers = zip(stubs, parser.parse_many([stub.raw for stub in stubs]), strict=True)
     for stub, parsed in headers:
         if not isinstance(parsed, Poison):
             ingest.describe(stub, parsed)
@@ -99,7 +99,7 @@ class Asking:
 
     def _stubs(self) -> QuerySet[Message]:
         kept = ingest.live(self.place).filter(is_stub=True).exclude(state=MessageState.DISCARDED)
-        return kept.order_by("pk").defer("raw", "text", "html")
+        return kept.order_by("pk")
 
     def _give_up(self) -> None:
         """Those that ended the connection each time: the attempt was counted, and nothing came of it."""

@@ -22,7 +22,7 @@ from emailprofiles.wire import Disposal
 
 from .. import mime, roles, safehtml
 from ..access import person
-from ..models import Attachment, Delivery, Mailbox, Message, MessageState, User
+from ..models import Attachment, Delivery, Mailbox, Message, MessageState, Original, User
 from ..models.mail import Messages
 from ..sync.parser import Poison, take_out
 
@@ -135,8 +135,8 @@ def message_list(request: HttpRequest) -> HttpResponse:
 
 def _rows(request: HttpRequest) -> Messages:
     """What a list shows of a message; bodies stay in the database."""
-    visible = Message.objects.visible_to(person(request)).without_bodies()
-    rows = visible.defer("raw", "text", "html", "considered", "recipients", "defects")
+    visible = Message.objects.visible_to(person(request))
+    rows = visible.defer("considered", "recipients", "defects")
     return rows.select_related("mailbox").prefetch_related(_deliveries(request))
 
 
@@ -191,17 +191,15 @@ def message(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _visible(request: HttpRequest, pk: int) -> Message:
-    """The message without its raw bytes; 404 for those who may not see it, as for one that is not there."""
-    visible = (
-        Message.objects.visible_to(person(request)).defer("raw").select_related("mailbox", "waiting_for")
-    )
+    """The message; 404 for those who may not see it, as for one that is not there."""
+    visible = Message.objects.visible_to(person(request)).select_related("body", "mailbox", "waiting_for")
     return get_object_or_404(visible.prefetch_related(_deliveries(request)), pk=pk)
 
 
 def _headers(pk: int) -> list[tuple[str, str]]:
     """The header as it was collected, the topmost field first; of a giant one the beginning."""
     start = Substr("raw", Value(1), Value(HEADERS_SHOWN), output_field=BinaryField())
-    beginning = Message.objects.values_list(start, flat=True).get(pk=pk)
+    beginning = Original.objects.values_list(start, flat=True).get(pk=pk)
     raw = mime.with_line_feeds(bytes(beginning or b""))  # SQLite has nothing for the beginning of nothing
     fields, _ = mime.read_header(raw, mime.message_start(raw), len(raw), lambda _: None)
     return [(name, mime.decoded(mime.readable(value))) for name, value in fields]
@@ -220,7 +218,7 @@ def paragraphs(text: str) -> Iterator[tuple[bool, str]]:
 @login_required
 def message_html(request: HttpRequest, pk: int) -> HttpResponse:
     """What the frame shows: cleaned, with the message's own pictures, under a policy of its own."""
-    found = get_object_or_404(Message.objects.visible_to(person(request)).only("html"), pk=pk)
+    found = get_object_or_404(Message.objects.visible_to(person(request)).select_related("body"), pk=pk)
     html = safehtml.clean(found.html, _pictures(found)).html
     response = render(request, "mailboxes/message_frame.html", {"html": html})
     response["Content-Security-Policy"] = FRAME_POLICY
@@ -248,7 +246,7 @@ def _taken_out(parts: Sequence[Attachment]) -> dict[int, bytes]:
     """The bytes of attachments of one message, by number; without those that cannot be taken out of it."""
     if not parts:
         return {}
-    raw = bytes(Message.objects.values_list("raw", flat=True).get(pk=parts[0].message_id))
+    raw = bytes(Original.objects.values_list("raw", flat=True).get(pk=parts[0].message_id))
     answer = take_out(raw, [part.number for part in parts], parts[0].in_forwarded)
     return {} if isinstance(answer, Poison) else answer
 
@@ -257,10 +255,10 @@ def _taken_out(parts: Sequence[Attachment]) -> dict[int, bytes]:
 @login_required
 def message_raw(request: HttpRequest, pk: int) -> HttpResponse:
     """The message as it was collected, byte for byte."""
-    found = get_object_or_404(Message.objects.visible_to(person(request)).only("raw"), pk=pk)
+    found = get_object_or_404(Message.objects.visible_to(person(request)), pk=pk)
     if _holds_blocked(request, pk):
         return redirect("message", pk)
-    return _download(bytes(found.raw), f"message-{pk}.eml", "message/rfc822")
+    return _download(found.raw, f"message-{pk}.eml", "message/rfc822")
 
 
 def _holds_blocked(request: HttpRequest, pk: int) -> bool:
@@ -279,12 +277,11 @@ def _holds_blocked(request: HttpRequest, pk: int) -> bool:
 @login_required
 def message_source(request: HttpRequest, pk: int) -> HttpResponse:
     """The bytes of a message as a page: escaped, and of a large one the beginning."""
-    visible = Message.objects.visible_to(person(request)).defer("raw", "text", "html")
-    found = get_object_or_404(visible, pk=pk)
+    found = get_object_or_404(Message.objects.visible_to(person(request)), pk=pk)
     if _holds_blocked(request, pk):
         return redirect("message", pk)
     start = Substr("raw", Value(1), Value(SOURCE_SHOWN), output_field=BinaryField())
-    octets, length = Message.objects.values_list(start, Length("raw")).get(pk=pk)
+    octets, length = Original.objects.values_list(start, Length("raw")).get(pk=pk)
     context = {
         "message": found,
         "source": _visible_bytes(bytes(octets or b"")),

@@ -23,7 +23,7 @@ from ..routing import REASON_LABELS, Reason
 from ..sync.resume import ATTEMPTS
 from .messages import page_of, searched
 
-DEFERRED = ("raw", "text", "html", "considered", "recipients", "defects")
+DEFERRED = ("considered", "recipients", "defects")
 FORMS: dict[str, type[DeliverForm | DiscardForm]] = {"deliver": DeliverForm, "discard": DiscardForm}
 
 
@@ -139,7 +139,7 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _one(pk: int) -> Message:
-    rows = Message.objects.without_bodies().select_related("mailbox")
+    rows = Message.objects.select_related("mailbox")
     return get_object_or_404(rows, pk=pk)
 
 

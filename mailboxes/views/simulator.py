@@ -71,7 +71,7 @@ def _stored(pk: str) -> dict[str, object]:
     message = Message.objects.filter(pk=int(pk[:18])).first() if pk.isascii() and pk.isdecimal() else None
     if message is None:
         return {}
-    raw = bytes(message.raw).replace(b"\r\n", b"\n").lstrip(b"\n")
+    raw = message.raw.replace(b"\r\n", b"\n").lstrip(b"\n")
     header = raw.partition(b"\n\n")[0][:SHOWN_HEADER].decode(errors="replace").replace("\0", "")
     return {"mailbox": message.mailbox_id, "message": header}
 

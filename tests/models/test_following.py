@@ -183,7 +183,6 @@ class TestDeactivation:
             remote_id="1",
             received_at=timezone.now(),
             size=1,
-            raw=b"x",
             raw_sha256="0" * 64,
         )
         Delivery.objects.create(

@@ -5,18 +5,20 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import SMTP
 
-from mailboxes.models import Attachment, Delivery, Mailbox, Message, MessageState
+from mailboxes.models import Attachment, Body, Delivery, Mailbox, Message, MessageState, Original
 
 RAW = (
     b"Return-Path: <beatriz@example.org>\r\nX-Original-To: support@contoso.com\r\n"
     b"Subject: =?utf-8?q?Zwei_Kartons_vertauscht?=\r\n\r\nHello\r\n"
 )
+CONTENT: dict[str, object] = {"raw": RAW, "text": "Hello\n\n> earlier words", "html": ""}
 MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
 def collected(mailbox: Mailbox, number: int = 1, **values: object) -> Message:
     """A message that was collected from this mailbox and reached nobody yet."""
-    return Message.objects.create(
+    raw, text, html = (values.pop(name, usual) for name, usual in CONTENT.items())
+    message = Message.objects.create(
         **{
             "mailbox": mailbox,
             "remote_id": str(number),
@@ -26,13 +28,14 @@ def collected(mailbox: Mailbox, number: int = 1, **values: object) -> Message:
             "message_id": f"{number}@mx.example.org",
             "received_at": MONDAY,
             "size": len(RAW),
-            "raw": RAW,
             "raw_sha256": hashlib.sha256(RAW).hexdigest(),
-            "text": "Hello\n\n> earlier words",
             "state": MessageState.RECEIVED,
         }
         | values
     )
+    Original.objects.create(message=message, raw=raw)
+    Body.objects.create(message=message, text=text, html=html)
+    return message
 
 
 def delivered(mailbox: Mailbox, to: Mailbox, number: int = 1, **values: object) -> Message:
@@ -52,11 +55,11 @@ def delivered(mailbox: Mailbox, to: Mailbox, number: int = 1, **values: object) 
 def attached(message: Message, name: str, content_type: str, data: bytes, **values: object) -> Attachment:
     """A part of the raw message, and its row."""
     number = message.attachments.count() + 1
-    whole = message_from_bytes(bytes(message.raw), policy=SMTP)
+    whole = message_from_bytes(message.raw, policy=SMTP)
     cid = f"<{values['content_id']}>" if "content_id" in values else None
     whole.add_attachment(data, "application", "octet-stream", filename=name, cid=cid)
-    message.raw = whole.as_bytes()
-    message.save(update_fields=["raw"])
+    message.original.raw = whole.as_bytes()
+    message.original.save()
     return Attachment.objects.create(
         message=message, number=number, name=name, content_type=content_type, size=len(data), **values
     )

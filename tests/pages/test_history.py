@@ -79,7 +79,6 @@ def copies(mailbox: Mailbox, count: int, when: datetime, **values: Any) -> list[
             collected_at=when,
             size=3,
             raw_sha256="0" * 64,
-            raw=b"To:",
             **{"state": "delivered"} | values,
         )
         for number in range(count)

@@ -31,7 +31,14 @@ SHOWN = [
 def shown(office: Office, raw: bytes) -> Message:
     """The message as the line would have stored it."""
     parsed = parse(raw)
-    message = delivered(office.collection, office.support.mailbox, raw=raw, **content(parsed))
+    message = delivered(
+        office.collection,
+        office.support.mailbox,
+        raw=raw,
+        text=parsed.text,
+        html=parsed.html,
+        **content(parsed),
+    )
     for part in parsed.attachments:
         attached(message, part.name, part.content_type, part.data, content_id=part.content_id)
     return message

@@ -43,7 +43,7 @@ def test_what_matches_nobody_waits_in_quarantine_and_on_the_server(office: Offic
     assert (message.state, message.reason_label) == (MessageState.QUARANTINED, "No recipient matched")
     (kept,) = office.on_server()
     assert "\\Seen" not in kept.flags
-    assert bytes(message.raw) == kept.raw
+    assert message.raw == kept.raw
 
 
 def test_without_deleting_the_copy_stays_and_is_marked_read(office: Office) -> None:
