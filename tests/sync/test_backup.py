@@ -57,7 +57,8 @@ def _checked(path: Path) -> int:
         copy.create_function("REGEXP", 2, lambda pattern, text: bool(re.search(pattern, str(text))))
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("PRAGMA foreign_key_check").fetchall() == []
-        rows = copy.execute("SELECT id, state, raw, raw_sha256 FROM mailboxes_message").fetchall()
+        kept = "mailboxes_message LEFT JOIN mailboxes_original o ON o.message_id = id"
+        rows = copy.execute(f"SELECT id, state, raw, raw_sha256 FROM {kept}").fetchall()
         reached = {message for (message,) in copy.execute("SELECT message_id FROM mailboxes_delivery")}
         (seen,) = copy.execute("SELECT coalesce(sum(seen), 0) FROM mailboxes_foldergeneration").fetchone()
     assert all(hashlib.sha256(raw).hexdigest() == digest for _, _, raw, digest in rows)
