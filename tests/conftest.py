@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import django.test
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import roles
@@ -82,16 +84,37 @@ class Office:
     collection: Mailbox
 
 
+@contextlib.contextmanager
+def standing(blocker: Any) -> Iterator[None]:
+    """What is made inside stands for all tests of a module, and is then taken back.
+
+    Each test works in a savepoint of its own, so none of them may be transactional.
+    """
+    around = transaction.atomic()
+    around._from_testcase = True  # type: ignore[attr-defined]  # as Django marks those around a test
+    with blocker.unblock(), around:
+        yield
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
 def amara(db: None) -> User:
     """Amara Okafor, email administrator."""
+    return new_amara()
+
+
+@pytest.fixture
+def office(amara: User) -> Office:
+    return new_office(amara)
+
+
+def new_amara() -> User:
     user = User.objects.create_user("amara", "amara@contoso.com", first_name="Amara", last_name="Okafor")
     roles.set_role(user, roles.Role.ADMINISTRATOR)
     return user
 
 
-@pytest.fixture
-def office(amara: User) -> Office:
+def new_office(amara: User) -> Office:
     profile = EmailServerProfile.objects.create(**profile_values(owner=amara))
     support = Queue.objects.create(name="Support", email_address="support@contoso.com", owner=amara)
     collection = Mailbox.new_forward(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from emailprofiles.models import EmailServerProfile
 from mailboxes import bulk
 from mailboxes.models import Alert, Command, ConfigurationTest, Mailbox, Queue, User
 from mailboxes.roles import Role, set_role
-from tests.conftest import Office, profile_values
+from tests.conftest import Office, new_amara, new_office, profile_values, standing
 
 from .letters import attached, delivered
 
@@ -171,8 +172,20 @@ def _missing(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(others[type(argument)] for argument in arguments)
 
 
+@pytest.fixture(scope="module")
+def standing_house(django_db_setup: None, django_db_blocker: Any) -> Iterator[House]:
+    with standing(django_db_blocker):
+        yield new_house()
+
+
 @pytest.fixture
-def house(office: Office) -> House:
+def house(standing_house: House, db: None) -> House:
+    """A house in which nothing has happened yet."""
+    return deepcopy(standing_house)
+
+
+def new_house() -> House:
+    office = new_office(new_amara())
     browsers = {letter: Client() for letter in ROLES}
     for letter, role in ROLES.items():
         if role != "anonymous":
