@@ -7,12 +7,15 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import django.test
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.dispatch import receiver
+from django.test.client import ClientHandler
+from django.test.signals import setting_changed
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import roles
@@ -32,12 +35,29 @@ class Browser(django.test.Client):
 
     CARRIED = re.compile(r'name="shown" value="([^"]+)"')
 
+    # One for all browsers, as a server has one: to make the middleware takes longer than most pages.
+    handlers: ClassVar[dict[bool, ClientHandler]] = {}
+
+    @property
+    def handler(self) -> ClientHandler:
+        return self.handlers.setdefault(self._strict, ClientHandler(self._strict))
+
+    @handler.setter
+    def handler(self, made: ClientHandler) -> None:
+        self._strict = made.enforce_csrf_checks
+
     def post(self, path: Any, data: Any = None, *args: Any, **options: Any) -> Any:
         if isinstance(data, dict) and data and "shown" not in data:
             page = self.get(path)
             carried = self.CARRIED.search(page.content.decode()) if page.status_code == 200 else None
             data = data | {"shown": carried[1]} if carried else data
         return super().post(path, data, *args, **options)
+
+
+@receiver(setting_changed)
+def other_middleware(**_: Any) -> None:
+    """It reads its settings when it is made."""
+    Browser.handlers.clear()
 
 
 django.test.Client = Browser  # type: ignore[misc]  # what every test takes for a browser
