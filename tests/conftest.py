@@ -64,6 +64,9 @@ django.test.Client = Browser  # type: ignore[misc]  # what every test takes for 
 settings.PASSWORD_HASHERS = ["tests.hashers.QuickArgon2", *settings.PASSWORD_HASHERS[1:]]
 
 
+OPTIONS = settings.DATABASES["default"].get("OPTIONS", {})  # as the product is delivered
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A database file for each run: two runs at the same time do not meet, and threads have connections."""
@@ -71,6 +74,11 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
         name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
         settings.DATABASES["default"]["TEST"]["NAME"] = name
         connection.settings_dict["TEST"]["NAME"] = name
+        # No test cuts the power of the machine; processes that are killed leave what they wrote to the system.
+        # What they start themselves has the settings of the product.
+        connection.settings_dict["OPTIONS"] = OPTIONS | {
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+        }
     else:
         worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
         connection.settings_dict["TEST"]["NAME"] = f"test_{connection.settings_dict['NAME']}_{worker}"

@@ -6,6 +6,9 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from emailprofiles.forms import RecordForm
 
@@ -21,12 +24,29 @@ class LanguageField(forms.ChoiceField):
             self.help_text = f"This version speaks {settings.LANGUAGES[0][1]} only."
 
 
+class LongSelect(forms.Select):
+    """A plain select of hundreds: with a template for each option they take longer than the rest of the page."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        chosen = set(self.format_value(value))
+        options = format_html_join(
+            "\n",
+            '<option value="{}"{}>{}</option>',
+            ((key, " selected" if str(key) in chosen else "", label) for key, label in self.choices),
+        )
+        own = self.build_attrs(self.attrs, attrs)
+        return format_html('<select name="{}"{}>\n{}\n</select>', name, flatatt(own), options)
+
+
 class TimeZoneField(forms.ChoiceField):
     """A time zone by its name in the tz database."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            label="Time zone", choices=lambda: [(zone, zone) for zone in time_zones()], **options
+            label="Time zone",
+            choices=lambda: [(zone, zone) for zone in time_zones()],
+            widget=LongSelect,
+            **options,
         )
 
 

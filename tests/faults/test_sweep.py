@@ -30,7 +30,7 @@ from tests.sync.test_pop3 import by_pop3
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SAMPLE = 12
+SAMPLE = 6
 LETTERS = 3
 
 

@@ -22,7 +22,7 @@ from .conftest import Office, letter
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).parents[2]
-LETTERS = 450  # three batches
+LETTERS = 260  # two batches
 PEOPLE = ("noah", "priya", "tomasz")
 
 PLACES = [
