@@ -28,8 +28,7 @@ class AddressDirectory:
     An address of a mailbox comes before an additional one, and an active mailbox before a deactivated one.
     """
 
-    def __init__(self, addresses: Iterable[str]) -> None:
-        settings = EmailConfigurationSettings.load()
+    def __init__(self, addresses: Iterable[str], settings: EmailConfigurationSettings) -> None:
         asked = {address.lower() for address in addresses}
         further = AdditionalAddress.objects.filter(address__in=asked).select_related("mailbox")
         rows = Mailbox.objects.annotate(address=Lower("email_address")).filter(address__in=asked)

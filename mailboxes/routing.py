@@ -24,8 +24,8 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from mailboxes.addresslist import MAX_ADDRESSES, addresses
-from mailboxes.parsing import Parsed
-from mailboxes.trace import NOBODY, Servers, Trace, read, vouched_by
+from mailboxes.parsing import Header, Parsed
+from mailboxes.trace import NOBODY, NOT_JUDGED, Servers, Trace, read, vouched_by
 
 Kind = Literal["user", "queue", "forward"]
 
@@ -208,8 +208,9 @@ def route(parsed: Parsed, source: Source, directory: Directory, rules: Rules = R
     """Decide for whom `parsed`, collected from `source`, is."""
     if source.kind != "forward":
         return _to_own_mailbox(parsed, source)
-    trace = read(parsed.headers, rules.servers)
-    search = _Search(parsed, source, directory, _occurrences(parsed, rules.headers), rules, trace)
+    named = _by_name(parsed.headers)
+    trace = read(parsed.headers, rules.servers) if rules.servers else NOT_JUDGED
+    search = _Search(parsed, source, directory, named, _occurrences(named, rules.headers), rules, trace)
     if circle := search.went_in_a_circle():
         return search.decide([], Reason.LOOP, circle)
     hits = search.forwarded_as_attachment() or search.redirected() or search.to_and_cc()
@@ -218,7 +219,7 @@ def route(parsed: Parsed, source: Source, directory: Directory, rules: Rules = R
 
 def addresses_in(parsed: Parsed, rules: Rules = Rules()) -> set[str]:
     """Every address route() may ask the directory for, in lower case."""
-    found = _occurrences(parsed, rules.headers)
+    found = _occurrences(_by_name(parsed.headers), rules.headers)
     written = {address for occurrence in found for address in occurrence.addresses}
     asked = {address for address in (*written, parsed.sender, *parsed.to, *parsed.cc) if address}
     bare = {without_tag(address) for address in asked} if rules.use_plus_addresses else set()
@@ -242,26 +243,31 @@ class _Occurrence(NamedTuple):
     is_trusted: bool
 
 
-def _occurrences(parsed: Parsed, headers: Sequence[HeaderRule]) -> list[_Occurrence]:
+_Named = dict[str, list[tuple[int, str]]]
+
+
+def _by_name(headers: Sequence[Header]) -> _Named:
+    """Name (lower case) → place and value of each header of this name."""
+    named: _Named = {}
+    for index, header in enumerate(headers):
+        named.setdefault(header.name.lower(), []).append((index, header.written))
+    return named
+
+
+def _occurrences(named: _Named, headers: Sequence[HeaderRule]) -> list[_Occurrence]:
     """The trusted ones first, in the order of `headers`, and the topmost first within one name."""
     ordered = sorted(headers, key=lambda rule: not rule.is_trusted)
-    return [occurrence for rule in ordered for occurrence in _of_one_name(parsed, rule)]
+    return [occurrence for rule in ordered for occurrence in _of_one_name(named, rule)]
 
 
-def _of_one_name(parsed: Parsed, rule: HeaderRule) -> Iterator[_Occurrence]:
+def _of_one_name(named: _Named, rule: HeaderRule) -> Iterator[_Occurrence]:
     name = rule.name
-    written = _written(parsed, name)
+    written = named.get(name.lower(), [])
     limit = 1 if name.lower() in FIRST_ADDRESS_ONLY else MAX_ADDRESSES
     for number, (index, value) in enumerate(written):
         phrase = f"The {_ordinal(number)} {name} header" if len(written) > 1 else f"The {name} header"
         found = tuple(found.address for found in addresses(value, limit))
         yield _Occurrence(name, phrase, found, index, rule.is_trusted)
-
-
-def _written(parsed: Parsed, name: str) -> list[tuple[int, str]]:
-    """Place and value of each header of this name."""
-    named = enumerate(parsed.headers)
-    return [(index, header.written) for index, header in named if header.name.lower() == name.lower()]
 
 
 def _ordinal(number: int) -> str:
@@ -291,6 +297,7 @@ class _Search:
     parsed: Parsed
     source: Source
     directory: Directory
+    named: _Named
     occurrences: list[_Occurrence]
     rules: Rules
     trace: Trace
@@ -299,8 +306,9 @@ class _Search:
     def went_in_a_circle(self) -> str:
         """Why this message would come back again and again, as a sentence; "" when it would not."""
         here = self.source.email_address
-        if len(self.trace.hops) > MAX_HOPS:
-            return f"It went through {len(self.trace.hops)} servers: more than {MAX_HOPS} is a circle."
+        hops = len(self.named.get("received", []))
+        if hops > MAX_HOPS:
+            return f"It went through {hops} servers: more than {MAX_HOPS} is a circle."
         if name := next((name for name in STATIONS if self._stops_here(name) > 1), ""):
             return f"It reached {here} more than once, as its {name} headers tell: something sends it back."
         if name := next((name for name in SENT_ON_BY if self._names_source(name)), ""):
@@ -310,11 +318,11 @@ class _Search:
     def _stops_here(self, name: str) -> int:
         """How often it reached the collecting mailbox; two notes of one server are one time."""
         places = self._names_source(name)
-        hops = [hop.index for hop in self.trace.hops]
+        hops = [index for index, _ in self.named.get("received", [])]
         return len({sum(hop < place for hop in hops) for place in places})
 
     def _names_source(self, name: str) -> list[int]:
-        written = _written(self.parsed, name)
+        written = self.named.get(name.lower(), [])
         return [i for i, value in written if any(self._is_source(one.address) for one in addresses(value))]
 
     def forwarded_as_attachment(self) -> list[_Hit]:

@@ -172,6 +172,10 @@ class Trace:
         return self.boundary is not None and index > self.boundary.index
 
 
+NOT_JUDGED = Trace((), None, is_judged=False)
+"""Where nothing is known about our servers, no line needs to be read."""
+
+
 def read(headers: Sequence[Header], servers: Servers) -> Trace:
     """The way of a message with these headers, the topmost first."""
     hops = tuple(

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 class Tally:
     """What a pass did; `more` when it stopped before the mailbox was empty."""
 
+    resumed: int = 0
     wanted: int = 0
     collected: int = 0
     skipped: int = 0
@@ -50,7 +51,7 @@ def synchronize(lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> T
     """Work through a mailbox. Raises MailError for what the server does until the folder is open, BrokenOff for
     what it does then, LeaseLost when the mailbox is not ours any more."""
     run = Pass(lease, parser, stopping)
-    resume(lease, run.mailbox, parser, run.must_yield)
+    run.tally.resumed = resume(lease, run.sorter, parser, run.must_yield)
     with connections.open_incoming(run.mailbox) as server:
         server.connect()
         folder = server.open()
@@ -120,7 +121,7 @@ class Pass:
         self.collect(reading, disposing, one_by_one=state.fetch_window > 0)
         if not self.tally.more:
             self._complete(server, place)
-        finish(self.lease, self.mailbox, self.parser, self.must_yield)
+        finish(self.lease, self.sorter, self.parser, self.must_yield)
         disposing.settle()
         if not self.tally.more:
             self._all_seen(reading, state)
@@ -269,7 +270,7 @@ class Pass:
             ingest.deliver(self.lease, self.sorter.decide(read))
         except DatabaseError as error:
             log.warning("A batch of %s is delivered one by one: %s", self.mailbox.name, type(error).__name__)
-            resume(self.lease, self.mailbox, self.parser, self.stopping)
+            resume(self.lease, self.sorter, self.parser, self.stopping)
 
     def _complete(self, server: IncomingTransport, place: Place) -> None:
         """Once a cycle, and behind all other mail: ask for the whole of what earlier cycles left as a stub."""

@@ -300,20 +300,22 @@ class Sorter:
     mailbox: Mailbox
     settings: EmailConfigurationSettings = field(default_factory=EmailConfigurationSettings.load)
     rules: routing.Rules = field(init=False)
+    blocked: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rules = rules_of(self.settings)
+        self.blocked = self.settings.blocked_extensions()
 
     def decide(self, read: Iterable[tuple[Message, Parsed]]) -> list[Decided]:
         """Two queries for the directory, whatever the number of messages."""
         pairs = list(read)
         asked = (routing.addresses_in(parsed, self.rules) for _, parsed in pairs)
-        directory = AddressDirectory(set().union(*asked))
+        directory = AddressDirectory(set().union(*asked), self.settings)
         return [self._decide(message, parsed, directory) for message, parsed in pairs]
 
     def _decide(self, message: Message, parsed: Parsed, directory: AddressDirectory) -> Decided:
         route = routing.route(parsed, source_of(self.mailbox), directory, self.rules)
-        return Decided(message, parsed, route, self.settings.blocked_extensions())
+        return Decided(message, parsed, route, self.blocked)
 
 
 def source_of(mailbox: Mailbox) -> Source:

@@ -31,24 +31,26 @@ from .parser import Parser, Poison
 log = logging.getLogger(__name__)
 
 
-def resume(lease: Lease, mailbox: Mailbox, parser: Parser, stopping: Callable[[], bool]) -> None:
-    """Give each message that an earlier attempt left one attempt of its own.
+def resume(lease: Lease, sorter: ingest.Sorter, parser: Parser, stopping: Callable[[], bool]) -> int:
+    """Give each message that an earlier attempt left one attempt of its own; returns how many there were.
 
     The attempt is counted before it is made: if it takes the whole process down, it is counted all the
     same. The third failure puts the message into quarantine. Raises LeaseLost.
     """
-    sorter = ingest.Sorter(mailbox)
-    for pk in _waiting(mailbox):
+    waiting = _waiting(sorter)
+    for pk in waiting:
         if stopping():
-            return
+            break
         _attempt(lease, sorter, pk, parser, stopping)
+    return len(waiting)
 
 
-def finish(lease: Lease, mailbox: Mailbox, parser: Parser, stopping: Callable[[], bool]) -> None:
+def finish(lease: Lease, sorter: ingest.Sorter, parser: Parser, stopping: Callable[[], bool]) -> None:
     """At the end of a pass, when nobody waits behind it: bring what is still kept to a legal state."""
     for _ in range(ATTEMPTS):
-        if _kept(mailbox).exists():
-            resume(lease, mailbox, parser, stopping)
+        if not _kept(sorter.mailbox).exists():
+            return
+        resume(lease, sorter, parser, stopping)
 
 
 def charge(message: Message) -> None:
@@ -56,9 +58,10 @@ def charge(message: Message) -> None:
     Message.objects.filter(pk=message.pk).update(attempts=F("attempts") + 1)
 
 
-def _waiting(mailbox: Mailbox) -> list[int]:
+def _waiting(sorter: ingest.Sorter) -> list[int]:
     """Received and not delivered yet, or in quarantine for a target that may receive by now."""
-    return [*_kept(mailbox).order_by("pk").values_list("pk", flat=True), *_let_through(mailbox)]
+    kept = _kept(sorter.mailbox).order_by("pk").values_list("pk", flat=True)
+    return [*kept, *_let_through(sorter)]
 
 
 def _kept(mailbox: Mailbox) -> QuerySet[Message]:
@@ -66,12 +69,11 @@ def _kept(mailbox: Mailbox) -> QuerySet[Message]:
     return Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED, is_stub=False)
 
 
-def _let_through(mailbox: Mailbox) -> list[int]:
-    settings = EmailConfigurationSettings.load()
-    may_receive = settings.approved("waiting_for__") & Q(
+def _let_through(sorter: ingest.Sorter) -> list[int]:
+    may_receive = sorter.settings.approved("waiting_for__") & Q(
         waiting_for__is_active=True, waiting_for__incoming_method=IncomingMethod.FORWARD
     )
-    waiting = Message.objects.filter(may_receive, mailbox=mailbox, state=MessageState.QUARANTINED)
+    waiting = Message.objects.filter(may_receive, mailbox=sorter.mailbox, state=MessageState.QUARANTINED)
     return list(waiting.order_by("pk").values_list("pk", flat=True))
 
 

@@ -311,7 +311,8 @@ def succeeded(lease: Lease, tally: Tally) -> None:
     if ServerCircuit.objects.filter(profile=profile).delete()[0]:
         alerts.resolve(alerts.server_cause(profile.pk), "The server answers again.")
     alerts.resolve(alerts.direction_cause(mailbox.pk, Direction.INCOMING), "Mail was collected again.")
-    alerts.quarantine_watched()
+    if tally.collected or tally.resumed:
+        alerts.quarantine_watched()
 
 
 def _next_cycle(profile: EmailServerProfile, now: datetime) -> Case:

@@ -11,7 +11,7 @@ from django.test import Client
 
 from mailboxes import provision
 from mailboxes.directory import AddressDirectory
-from mailboxes.models import AdditionalAddress, Mailbox, Queue, User
+from mailboxes.models import AdditionalAddress, EmailConfigurationSettings, Mailbox, Queue, User
 from tests.conftest import Office, forward_values
 
 
@@ -94,7 +94,10 @@ def test_who_comes_back_finds_it_taken(office: Office) -> None:
 def test_the_directory_knows_them_with_one_query_more(office: Office, django_assert_num_queries: Any) -> None:
     office.support.mailbox.put_additional_addresses(["sales@contoso.com"])
     with django_assert_num_queries(3):  # the settings, the addresses, the additional ones
-        directory = AddressDirectory(["SALES@contoso.com", "amara@contoso.com", "nobody@contoso.com"])
+        directory = AddressDirectory(
+            ["SALES@contoso.com", "amara@contoso.com", "nobody@contoso.com"],
+            EmailConfigurationSettings.load(),
+        )
     sales, amara = directory.find("Sales@Contoso.com"), directory.find("amara@contoso.com")
     assert sales is not None
     assert amara is not None
@@ -109,7 +112,9 @@ def test_the_address_of_an_active_mailbox_comes_before_what_a_deactivated_one_ke
     user.is_active = False
     user.save()
     Queue.objects.create(name="Sales", email_address="sales@contoso.com", owner=office.amara)
-    found = AddressDirectory(["sales@contoso.com"]).find("sales@contoso.com")
+    found = AddressDirectory(["sales@contoso.com"], EmailConfigurationSettings.load()).find(
+        "sales@contoso.com"
+    )
     assert found is not None
     assert (found.name, found.is_additional) == ("Sales", False)
 
