@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError
@@ -16,6 +17,7 @@ from emailprofiles.wire import Fetched, Folder, Listed
 
 from .. import connections
 from ..models import ConfigurationTest, Mailbox, Message, SkipReason, SyncState
+from ..parsing import Parsed
 from . import ingest, leases, ledger, plan, stubs
 from .disposal import Disposing
 from .ingest import Haul, Place
@@ -93,6 +95,31 @@ class _Reading:
         return set(self.server.identities(self.start, max(len(self.ids), 1) if lasting else sys.maxsize))
 
 
+class _Opened:
+    """Kept messages that the child reads, while the line does other work; the parser is not to be used meanwhile."""
+
+    def __init__(self, kept: list[Message], parser: Parser) -> None:
+        self._kept = kept
+        self._results: list[Parsed | Poison] = []
+        self._failure: BaseException | None = None
+        raws = [message.raw for message in kept]
+        self._thread = threading.Thread(target=self._read, args=(raws, parser), name="reading", daemon=True)
+        self._thread.start()
+
+    def _read(self, raws: list[bytes], parser: Parser) -> None:
+        try:
+            self._results.extend(parser.parse_many(raws))
+        except BaseException as failure:  # it is raised where the results are asked for
+            self._failure = failure
+
+    def results(self) -> Iterator[tuple[Message, Parsed | Poison]]:
+        """Each message with what was read in it, once all are read. Raises ParserFailed."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return zip(self._kept, self._results, strict=True)
+
+
 class Pass:
     """One pass: the mailbox as it was at its start, and what was done so far."""
 
@@ -104,6 +131,7 @@ class Pass:
         self.profile = self.mailbox.server_profile
         self.sorter = ingest.Sorter(self.mailbox)
         self.tally = Tally()
+        self.opened: _Opened | None = None
         self.started_at = leases.now()
 
     def must_yield(self) -> bool:
@@ -145,13 +173,16 @@ class Pass:
     def collect(self, reading: _Reading, disposing: Disposing, *, one_by_one: bool) -> None:
         """The loop over what the server lists, up to *messages per cycle*."""
         go_on = self._one_by_one if one_by_one else self._in_batches
-        while not self.tally.more:
-            if disposing.names_changed:
-                ledger.mark_gone(reading.place, set(reading.server.identities(None, sys.maxsize)))
-                disposing.names_changed = False
-            if not go_on(reading, disposing):
-                return
-            self.tally.more = self.tally.wanted >= self.profile.messages_per_cycle
+        try:
+            while not self.tally.more:
+                if disposing.names_changed:
+                    ledger.mark_gone(reading.place, set(reading.server.identities(None, sys.maxsize)))
+                    disposing.names_changed = False
+                if not go_on(reading, disposing):
+                    return
+                self.tally.more = self.tally.wanted >= self.profile.messages_per_cycle
+        finally:  # whatever ended it, what was kept is not left lying
+            self._deliver_opened()
 
     def _in_batches(self, reading: _Reading, disposing: Disposing) -> bool:
         """The next part of the list; False when there is no more."""
@@ -216,12 +247,18 @@ class Pass:
         self._count_skipped(skipped)
 
     def _keep(self, reading: _Reading, haul: Haul, upto: str) -> int:
-        """Put a batch down, then open it; returns how many messages are new and whole."""
+        """Put a batch down, then open it; returns how many messages are new and whole.
+
+        The child reads it while the next batch is asked for and put down; only then it is delivered.
+        """
         lasting = reading.place.folder.lasting_order
         whole, partial = ingest.keep(self.lease, reading.place, haul, upto if lasting else None)
         reading.position = upto
-        self._deliver(whole)
+        self._deliver_opened()
         stubs.describe(partial, self.parser)
+        self.opened = _Opened(whole, self.parser)
+        if not lasting:  # what is deleted next gives its name away
+            self._deliver_opened()
         return len(whole)
 
     def _haul(self, reading: _Reading, batch: list[Listed]) -> Haul:
@@ -257,11 +294,15 @@ class Pass:
     def _fetched(self, server: IncomingTransport, wanted: Sequence[Listed]) -> list[Fetched]:
         return list(server.fetch([message.remote_id for message in wanted])) if wanted else []
 
-    def _deliver(self, kept: list[Message]) -> None:
+    def _deliver_opened(self) -> None:
+        if self.opened is not None:
+            opened, self.opened = self.opened, None
+            self._deliver(opened)
+
+    def _deliver(self, opened: _Opened) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""
-        results = zip(kept, self.parser.parse_many([message.raw for message in kept]), strict=True)
         read = []
-        for message, parsed in results:
+        for message, parsed in opened.results():
             if not isinstance(parsed, Poison):
                 read.append((message, parsed))
             elif not self.stopping():  # our own stop ends the child, too
@@ -277,7 +318,7 @@ class Pass:
         asking = stubs.Asking(server, place, self.sorter.settings.max_message_octets, self.started_at)
         for whole in asking.complete(self.must_yield):
             self.tally.collected += 1
-            self._deliver([whole])
+            self._deliver(_Opened([whole], self.parser))
 
     def _count_skipped(self, skipped: int) -> None:
         if skipped:
