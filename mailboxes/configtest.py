@@ -39,6 +39,7 @@ from .standing import Office, Precondition, preconditions
 from .survey import WHAT_IS_THERE, Abandoned, is_due, progress, take
 from .sync import leases
 from .sync.leases import LeaseLost
+from .sync.parser import Parser
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,10 @@ def plan_of(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> list[s
     return plan(mailbox, direction, survey=is_due(test, mailbox))
 
 
-def run(test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False) -> dict[str, str]:
-    """Execute a claimed test; returns the status of each tested direction.
+def run(
+    test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False, parser: Parser | None = None
+) -> dict[str, str]:
+    """Execute a claimed test; returns the status of each tested direction. Without a `parser` one is started.
 
     Raises nothing a server can cause, Abandoned when it was told to stop before the end, and LeaseLost
     when another worker took the test over: then nothing of this run counts.
@@ -96,7 +99,7 @@ def run(test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False) -
     results: dict[str, str] = {}
     for direction in Direction.values:
         if plan(mailbox, direction):
-            passed = _Climb(test, mailbox, direction, stopping).to_the_top()
+            passed = _Climb(test, mailbox, direction, stopping, parser).to_the_top()
             results[direction] = TestStatus.SUCCESS if passed else TestStatus.FAILURE
     if _finish(test, mailbox, results):
         _tell(mailbox, results)
@@ -143,8 +146,14 @@ class _Climb:
     """One direction's way up its ladder; each step is stored as it ends."""
 
     def __init__(
-        self, test: ConfigurationTest, mailbox: Mailbox, direction: str, stopping: Callable[[], bool]
+        self,
+        test: ConfigurationTest,
+        mailbox: Mailbox,
+        direction: str,
+        stopping: Callable[[], bool],
+        parser: Parser | None,
     ) -> None:
+        self.parser = parser
         self.test, self.mailbox, self.direction, self.stopping = test, mailbox, direction, stopping
         self.names = plan_of(test, mailbox, direction)
         self.number = 0
@@ -171,8 +180,8 @@ class _Climb:
             return _forward_steps(self.mailbox)
         if self.direction == Direction.OUTGOING:
             return outgoing_steps(self.mailbox)
-        look = partial(take, self.test, stopping=self.stopping) if WHAT_IS_THERE in self.names else None
-        return incoming_steps(self.mailbox, look)
+        look = partial(take, self.test, stopping=self.stopping, parser=self.parser)
+        return incoming_steps(self.mailbox, look if WHAT_IS_THERE in self.names else None)
 
     def _fail(self, error: MailError) -> None:
         name = str(error.step) if error.step else self.names[self.number]

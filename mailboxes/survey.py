@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -82,7 +83,7 @@ def take(
     limits: Limits = Limits(),
     parser: Parser | None = None,
 ) -> Step:
-    """Look through the open folder; the step says it in one line, `Survey` in full.
+    """Look through the open folder; the step says it in one line, `Survey` in full. Without a `parser` one is started.
 
     Raises Abandoned, LeaseLost when another worker took the test over, MailError.
     """
@@ -93,7 +94,7 @@ def take(
         leases.hold(test)
         Survey.objects.filter(test=test).delete()  # of an attempt that died
         survey.save()
-    with parser or Parser() as reader:
+    with nullcontext(parser) if parser else Parser() as reader:
         look = _Look(survey, server, ingest.Sorter(mailbox), reader, stopping)
         shares = look.through(contents.sample(), time.monotonic() + limits.reading)
         shares[None, Reason.TOO_LARGE.value] += contents.large

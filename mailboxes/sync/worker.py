@@ -273,7 +273,7 @@ class Engine:
 
     def _run_test(self, test: ConfigurationTest, lease: Lease | None = None) -> bool:
         try:
-            return run_test(test, self.stop.is_set, lease) is not None
+            return run_test(test, self.stop.is_set, lease, self._parser()) is not None
         finally:
             connection.close()
 
@@ -373,7 +373,10 @@ def postponed(lease: Lease, why: str) -> None:
 
 
 def run_test(
-    test: ConfigurationTest, stopping: Callable[[], bool], lease: Lease | None = None
+    test: ConfigurationTest,
+    stopping: Callable[[], bool],
+    lease: Lease | None = None,
+    parser: Parser | None = None,
 ) -> dict[str, str] | None:
     """Run a claimed test while no pass works on the mailbox; None when it was left to another worker."""
     state = SyncState.objects.get(mailbox=test.mailbox_id, direction=Direction.INCOMING)
@@ -386,7 +389,7 @@ def run_test(
             time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for
         held.append(lease)
         try:
-            return configtest.run(test, stopping)
+            return configtest.run(test, stopping, parser)
         except Abandoned:
             leases.let_go(test)
             return None
