@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import django.test
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.dispatch import receiver
 from django.test.client import ClientHandler
 from django.test.signals import setting_changed
@@ -20,6 +20,7 @@ from django.test.signals import setting_changed
 from emailprofiles.models import EmailServerProfile
 from mailboxes import roles
 from mailboxes.models import Mailbox, Queue, User
+from tests.standing import Standing
 
 pytest_plugins = ["tests.server_fixtures"]
 
@@ -112,28 +113,29 @@ class Office:
     collection: Mailbox
 
 
-@contextlib.contextmanager
-def standing(blocker: Any) -> Iterator[None]:
-    """What is made inside stands for all tests of a module, and is then taken back.
-
-    Each test works in a savepoint of its own, so none of them may be transactional.
-    """
-    around = transaction.atomic()
-    around._from_testcase = True  # type: ignore[attr-defined]  # as Django marks those around a test
-    with blocker.unblock(), around:
-        yield
-        transaction.set_rollback(True)
-
-
 @pytest.fixture
-def amara(db: None) -> User:
-    """Amara Okafor, email administrator."""
+def amara(request: pytest.FixtureRequest, db: None) -> User:
+    """Amara Okafor, email administrator; where the test has an office too, she is the one who works there."""
+    if STANDING.fixture in request.fixturenames:
+        return request.getfixturevalue("office").amara
     return new_amara()
 
 
 @pytest.fixture
-def office(amara: User) -> Office:
-    return new_office(amara)
+def office(standing_office: None, db: None) -> Office:
+    return deepcopy(STANDING.made) or new_office(new_amara())
+
+
+@pytest.fixture(scope="session")
+def standing_office(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    STANDING.first(django_db_blocker)
+    yield
+    STANDING.fall()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    STANDING.prepare(item)
 
 
 def new_amara() -> User:
@@ -158,3 +160,6 @@ def new_office(amara: User) -> Office:
     collection.full_clean()
     collection.save()
     return Office(amara, profile, support, collection)
+
+
+STANDING = Standing("standing_office", lambda: new_office(new_amara()))

@@ -20,7 +20,8 @@ from emailprofiles.models import EmailServerProfile
 from mailboxes import bulk
 from mailboxes.models import Alert, Command, ConfigurationTest, Mailbox, Queue, User
 from mailboxes.roles import Role, set_role
-from tests.conftest import Office, new_amara, new_office, profile_values, standing
+from tests.conftest import Office, new_amara, new_office, profile_values
+from tests.standing import standing
 
 from .letters import attached, delivered
 
