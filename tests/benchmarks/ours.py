@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -122,18 +124,28 @@ def _states(profile: Any, enabled: bool) -> None:
 
 
 def test_and_enable() -> None:
-    """One command for all, until the last of them has its result; the answer is how many passed."""
+    """One command for all, until each has its result; the answer is how many passed.
+
+    The engine is the one of `manage.py serve`: what a test enabled is collected meanwhile, as ever.
+    """
+    from django.conf import settings
+
     from mailboxes import bulk
-    from mailboxes.models import Command, Mailbox, SyncState, User
+    from mailboxes.models import BulkCommand, Command, Mailbox, SyncState, User
+    from mailboxes.sync.worker import Engine
 
     amara = User.objects.get(username="amara")
+    engine = Engine(settings.SYNC_THREADS)
 
     def work() -> int:
-        bulk.request(Command.TEST, Mailbox.objects.filter(incoming_method="server_side"), amara)
-        _synchronized()
+        asked = bulk.request(Command.TEST, Mailbox.objects.filter(incoming_method="server_side"), amara)
+        threading.Thread(target=engine.run).start()
+        while not BulkCommand.objects.filter(pk=asked.pk, finished_at__isnull=False).exists():
+            time.sleep(0.02)
         return SyncState.objects.filter(direction="incoming", test_status="success", enabled=True).count()
 
     clock.tell(work)
+    engine.shut_down()
 
 
 def _synchronized() -> None:
@@ -144,6 +156,13 @@ def _synchronized() -> None:
 
 def synchronize() -> None:
     clock.tell(_synchronized)
+
+
+def due() -> None:
+    """Have all mailboxes polled again, as if the interval had passed."""
+    from mailboxes.models import SyncState
+
+    SyncState.objects.filter(direction="incoming").update(next_run_at=None, last_success_at=None)
 
 
 def counted() -> None:
@@ -162,6 +181,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "boxes": boxes,
     "test_and_enable": test_and_enable,
     "synchronize": synchronize,
+    "due": due,
     "counted": counted,
 }
 

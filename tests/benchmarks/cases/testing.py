@@ -31,7 +31,6 @@ def _limit(bench: Bench) -> Run:
 
 
 def _ours(bench: Bench) -> Run:
-    """From the command to the last result; what the tests enabled is collected meanwhile, as ever."""
     prefix = _accounts(bench)
     with bench.machine.room("sqlite") as room:
         room.ask("boxes", prefix=prefix, number=NUMBER, port=bench.machine.dovecot.port, enabled=False)
