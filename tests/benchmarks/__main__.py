@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import time
 from importlib import import_module
@@ -21,7 +22,7 @@ from tests.benchmarks.machine import ROOT, Machine
 from tests.benchmarks.report import Report
 from tests.servers import needs
 
-CASES = ("forward", "boxes", "idle", "pop3", "delay", "growth", "testing", "memory")
+CASES = ("forward", "boxes", "idle", "pop3", "delay", "growth", "testing", "memory", "pages")
 
 
 def main(asked: list[str]) -> None:
@@ -29,6 +30,7 @@ def main(asked: list[str]) -> None:
     if unknown:
         sys.exit(f"There is no case {', '.join(sorted(unknown))}. There are: {', '.join(CASES)}.")
     needs("dovecot")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends, too
     report, began = Report(), time.monotonic()
     var = Path(os.environ.get("VAR_DIR", ROOT / "var"))
     with report.progress, Machine(var / "bench") as machine:

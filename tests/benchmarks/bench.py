@@ -23,6 +23,8 @@ class Bench:
     rounds: int = field(default_factory=lambda: _number("ROUNDS", 3))
     boxes: int = field(default_factory=lambda: _number("BOXES", 1_000))
     grown: int = field(default_factory=lambda: _number("GROWN", 100_000))
+    mailboxes: int = field(default_factory=lambda: _number("MAILBOXES", 10_000))
+    stored: int = field(default_factory=lambda: _number("STORED", 1_000_000))
 
     @property
     def peer_rounds(self) -> int:
