@@ -97,6 +97,7 @@ class Imap:
             self.say(f"UID EXPUNGE {uids}")
         while self.unanswered:
             self.wait(min(self.unanswered))
+        self.wait(self.say("UID EXPUNGE 1:*"))  # Dovecot passes by what it was told of during a FETCH
         return number
 
 
