@@ -32,6 +32,11 @@ class Bench:
         return _number("PEER_ROUNDS", 1)
 
     @property
+    def peer_messages(self) -> int:
+        """It commits each message by itself, so it is given fewer of them, and compared by message."""
+        return min(self.messages, _number("PEER_MESSAGES", 2_000))
+
+    @property
     def vendors(self) -> list[str]:
         """The databases to measure on: DATABASES=sqlite leaves PostgreSQL out."""
         asked = os.environ.get("DATABASES", "sqlite,postgresql").split(",")
