@@ -46,6 +46,8 @@ class OpenTests:
     def look_up(self, mailboxes: Iterable[int]) -> None:
         """Ask for the mailboxes of a list in one query."""
         asked = dict.fromkeys(mailboxes, False)
+        if not asked:
+            return
         tested = ConfigurationTest.objects.filter(finished_at=None, mailbox__in=asked).order_by()
         self._known |= asked | dict.fromkeys(tested.values_list("mailbox_id", flat=True), True)
 
@@ -69,7 +71,11 @@ class Office:
     open_tests: OpenTests
 
     @classmethod
-    def read(cls) -> Office:
+    def read(cls, *mailboxes: int) -> Office:
+        """Whether these mailboxes are being tested is asked first: rows that are read later then show what a test
+        changed that is over, and a page that shows less is asked for again."""
+        open_tests = OpenTests()
+        open_tests.look_up(mailboxes)
         settings = EmailConfigurationSettings.load()
         engine = EngineProcess.objects.order_by("-seen_at").first()
         now = clock.now()
@@ -82,7 +88,7 @@ class Office:
             forward_mailbox_exists=forward.exists(),
             engine_alive=engine is not None and engine.seen_at > now - EngineProcess.SILENCE,
             engine_seen_at=engine.seen_at if engine else None,
-            open_tests=OpenTests(),
+            open_tests=open_tests,
         )
 
 

@@ -50,7 +50,7 @@ def _proposed(request: HttpRequest) -> dict[str, Any]:
 @requires(SEE_MAILBOXES, to_change=ADMINISTER)
 def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
     """One mailbox of any kind; who may only look sees the same page with nothing to change."""
-    mailbox = mailbox_of(pk)
+    office, mailbox = Office.read(pk), mailbox_of(pk)
     may_administer = request.user.has_perm(ADMINISTER)
     form = MailboxForm(request.POST or None, instance=mailbox, read_only=not may_administer)
     if request.method == "POST" and form.try_save():
@@ -59,7 +59,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
         return _after_save(request, form)
     # A refused form has left its marks on the record in memory: the page shows the stored one.
     stored = mailbox_of(pk) if form.is_bound else mailbox
-    context = _page(request, stored) | {"form": form, "may_administer": may_administer}
+    context = _page(request, stored, office) | {"form": form, "may_administer": may_administer}
     return render(request, "mailboxes/mailbox_edit.html", context)
 
 
@@ -73,9 +73,8 @@ def _after_save(request: HttpRequest, form: MailboxForm) -> HttpResponse:
     return redirect("mailbox-list") if then == "close" else redirect("mailbox-edit", mailbox.pk)
 
 
-def _page(request: HttpRequest, mailbox: Mailbox) -> dict[str, Any]:
+def _page(request: HttpRequest, mailbox: Mailbox, office: Office) -> dict[str, Any]:
     """Everything around the form of one mailbox."""
-    office = Office.read()
     return results_page(mailbox, office) | {
         "activity": activity_of(mailbox, person(request)),
         "alerts": _open_alerts(mailbox) if request.user.has_perm(SEE_ALERTS) else [],
@@ -116,7 +115,7 @@ def _methods(request: HttpRequest, mailbox: Mailbox) -> HttpResponse:
 @requires(SEE_MAILBOXES)
 def results(request: HttpRequest, pk: int) -> HttpResponse:
     """The test results as they are now; polled while a test is open."""
-    mailbox = mailbox_of(pk)
-    context = results_page(mailbox, Office.read())
+    office, mailbox = Office.read(pk), mailbox_of(pk)
+    context = results_page(mailbox, office)
     context |= {"may_administer": request.user.has_perm(ADMINISTER), "oob": True}
     return render(request, "mailboxes/_mailbox_results.html", context)

@@ -22,13 +22,13 @@ from .mailbox_page import Places, activity_of, checks_of, results_page, rows_of
 @signed_in
 def my_mailbox(request: HttpRequest) -> HttpResponseBase:
     """The page; a post stores the three columns of Credentials, whatever else it brings."""
-    mailbox = _own(request)
+    office, mailbox = _office(request), _own(request)
     form = OwnCredentialsForm(request.POST or None, instance=mailbox)
     if request.method == "POST" and form.try_save():
         return _after_save(request, form)
     # A refused form has left its marks on the record in memory: the page shows the stored one.
     stored = _own(request) if form.is_bound else mailbox
-    context = _results(stored) | {
+    context = _results(stored, office) | {
         "form": form,
         "alerts": Alert.objects.filter(mailbox=stored, resolved_at=None),
         "activity": activity_of(stored, person(request)),
@@ -40,8 +40,13 @@ def my_mailbox(request: HttpRequest) -> HttpResponseBase:
 @signed_in
 def results(request: HttpRequest) -> HttpResponse:
     """The test results as they are now; polled while a test is open."""
-    context = _results(_own(request)) | {"oob": True}
+    office, mailbox = _office(request), _own(request)
+    context = _results(mailbox, office) | {"oob": True}
     return render(request, "mailboxes/_mailbox_results.html", context)
+
+
+def _office(request: HttpRequest) -> Office:
+    return Office.read(*Mailbox.objects.filter(user=person(request)).values_list("pk", flat=True))
 
 
 def _own(request: HttpRequest) -> Mailbox:
@@ -60,9 +65,8 @@ def _after_save(request: HttpRequest, form: OwnCredentialsForm) -> HttpResponse:
     return redirect("my-mailbox")
 
 
-def _results(mailbox: Mailbox) -> dict[str, Any]:
+def _results(mailbox: Mailbox, office: Office) -> dict[str, Any]:
     """The part of the page that a running test changes."""
-    office = Office.read()
     return results_page(mailbox, office) | {
         "checks": checks_of(mailbox, office, _places),
         "page_address": reverse("my-mailbox"),

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from mailboxes import lifecycle
+from mailboxes import configtest, lifecycle
 from mailboxes.forms.mailbox import MailboxForm
 from mailboxes.models import ConfigurationTest, EngineProcess, Mailbox, Queue, SyncState, TestStep, User
 from mailboxes.roles import Role, set_role
@@ -589,3 +590,28 @@ def test_no_page_has_inline_style_or_script(desk: Client, office: Office) -> Non
         assert "<style" not in shown
         assert shown.count("<script") == shown.count("<script src=")
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("fragment", ["", "results/"])
+def test_a_test_that_ends_while_its_page_is_made_is_shown_by_the_next_look(
+    desk: Client, office: Office, fragment: str
+) -> None:
+    """Between two questions of the page the whole test runs: it then shows less than is known, and asks again."""
+    box = office.support.mailbox
+    test = ConfigurationTest.request(box, office.amara)
+    address = f"/mailboxes/{box.pk}/{fragment}"
+
+    def meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        answer = execute(sql, params, many, context)
+        if "FROM " in sql and sql.split("FROM ")[1].startswith('"mailboxes_syncstate"') and "IN (" in sql:
+            connection.execute_wrappers.remove(meanwhile)
+            configtest.run(test)
+        return answer
+
+    connection.execute_wrappers.append(meanwhile)
+    first = page(desk.get(address))
+    assert meanwhile not in connection.execute_wrappers
+    assert "every 1s" in first
+    last = page(desk.get(address))
+    assert "every 1s" not in last
+    assert "Settings changed since" not in last
