@@ -15,7 +15,7 @@ def _number(name: str, default: int) -> int:
 
 @dataclass
 class Bench:
-    """Sizes come from the environment; the defaults are those of design/performance.md."""
+    """Sizes come from the environment."""
 
     machine: Machine
     report: Report

@@ -17,7 +17,7 @@ COLUMNS = ("case", "limit", "peer", "ours", "ratio", "target", "verdict")
 
 @dataclass(frozen=True)
 class Target:
-    """A bound of design/performance.md: what is compared, and what is to be reached."""
+    """What is compared, and what is to be reached."""
 
     words: str
     bound: float
