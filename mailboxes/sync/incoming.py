@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError
@@ -112,12 +112,12 @@ class _Opened:
         except BaseException as failure:  # it is raised where the results are asked for
             self._failure = failure
 
-    def results(self) -> Iterator[tuple[Message, Parsed | Poison]]:
+    def results(self) -> list[tuple[Message, Parsed | Poison]]:
         """Each message with what was read in it, once all are read. Raises ParserFailed."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
-        return zip(self._kept, self._results, strict=True)
+        return list(zip(self._kept, self._results, strict=True))
 
 
 class Pass:
@@ -249,14 +249,15 @@ class Pass:
     def _keep(self, reading: _Reading, haul: Haul, upto: str) -> int:
         """Put a batch down, then open it; returns how many messages are new and whole.
 
-        The child reads it while the next batch is asked for and put down; only then it is delivered.
+        The child reads it while the one before is delivered, and the next is asked for and put down.
         """
         lasting = reading.place.folder.lasting_order
         whole, partial = ingest.keep(self.lease, reading.place, haul, upto if lasting else None)
         reading.position = upto
-        self._deliver_opened()
+        before = self.opened.results() if self.opened else []
         stubs.describe(partial, self.parser)
         self.opened = _Opened(whole, self.parser)
+        self._deliver(before)
         if not lasting:  # what is deleted next gives its name away
             self._deliver_opened()
         return len(whole)
@@ -297,12 +298,12 @@ class Pass:
     def _deliver_opened(self) -> None:
         if self.opened is not None:
             opened, self.opened = self.opened, None
-            self._deliver(opened)
+            self._deliver(opened.results())
 
-    def _deliver(self, opened: _Opened) -> None:
+    def _deliver(self, results: list[tuple[Message, Parsed | Poison]]) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""
         read = []
-        for message, parsed in opened.results():
+        for message, parsed in results:
             if not isinstance(parsed, Poison):
                 read.append((message, parsed))
             elif not self.stopping():  # our own stop ends the child, too
@@ -311,6 +312,8 @@ class Pass:
             ingest.deliver(self.lease, self.sorter.decide(read))
         except DatabaseError as error:
             log.warning("A batch of %s is delivered one by one: %s", self.mailbox.name, type(error).__name__)
+            if self.opened is not None:
+                self.opened.results()  # the parser is ours again
             resume(self.lease, self.sorter, self.parser, self.stopping)
 
     def _complete(self, server: IncomingTransport, place: Place) -> None:
@@ -318,7 +321,7 @@ class Pass:
         asking = stubs.Asking(server, place, self.sorter.settings.max_message_octets, self.started_at)
         for whole in asking.complete(self.must_yield):
             self.tally.collected += 1
-            self._deliver(_Opened([whole], self.parser))
+            self._deliver(_Opened([whole], self.parser).results())
 
     def _count_skipped(self, skipped: int) -> None:
         if skipped:

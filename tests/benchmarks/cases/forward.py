@@ -52,7 +52,7 @@ def _by_cpu(
     """By message: the others were given fewer."""
     limit, peer, line = (f"CPU {report.told(runs, 'cpu')}" for runs in (limits, others, ours))
     ratio = others.median("cpu") * times_more / ours.median("cpu")
-    share = f" for 1 ⁄ {times_more:g} of them" if times_more != 1 else ""
+    share = f" for {1 / times_more:.0%} of them" if times_more != 1 else ""
     return report.judged(case, target, ratio, limit=limit, peer=f"{peer}{share}", ours=line)
 
 
