@@ -12,7 +12,6 @@ import codecs
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice
 from operator import itemgetter
@@ -32,14 +31,16 @@ Note = Callable[[str], object]
 
 
 class Field(NamedTuple):
-    """One header field: its name as written, its value as bytes (folded, at most MAX_FIELD of it)."""
+    """One header field: its name as written, its value as bytes (folded, at most MAX_FIELD of it).
+
+    In a plain header (`_plain_fields`) the value is text already, on one line, as `readable` gives it.
+    """
 
     name: str
-    value: bytes
+    value: bytes | str
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One part that has no parts of its own: its content fields and where its body stands in the bytes."""
 
     content_type: str
@@ -90,6 +91,14 @@ def read_header(raw: bytes, start: int, end: int, note: Note) -> tuple[list[Fiel
     all the same.
     """
     stop, body = _header_end(raw, start, end)
+    if stop - start <= MAX_SHOWN_FIELD and (plain := _plain_fields(raw[start:stop])) is not None:
+        return plain, body
+    return _any_fields(raw, start, stop, body, note)
+
+
+def _any_fields(raw: bytes, start: int, stop: int, body: int, note: Note) -> tuple[list[Field], int]:
+    """The fields between these places, one after the other, and where the body begins: earlier than at `body` if
+    what follows is none."""
     fields: list[Field] = []
     used = 0
     while start < stop:
@@ -110,6 +119,24 @@ def read_header(raw: bytes, start: int, end: int, note: Note) -> tuple[list[Fiel
     return fields, body
 
 
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n"
+_PLAIN_FIELD = re.compile(r"^([!-9;-~]{1,200}) *:(.*)$", re.MULTILINE)
+
+
+def _plain_fields(block: bytes) -> list[Field] | None:
+    """The fields of a header of which every line is as it should be, all at once; None for any other header.
+
+    That is nearly every header, and what is left for a closer look is what was written by a broken program.
+    """
+    block = block.replace(b"\r\n", b"\n")
+    if block.translate(None, _PRINTABLE):
+        return None
+    text = block.decode("ascii").replace("\n\t", " ").replace("\n ", " ").replace("\t", " ")
+    fields = [Field(name, value.strip()) for name, value in _PLAIN_FIELD.findall(text)]
+    lines = text.count("\n") + (not text.endswith("\n") and text != "")
+    return fields if len(fields) == lines else None
+
+
 def _header_end(raw: bytes, start: int, end: int) -> tuple[int, int]:
     """Where the fields end, and where the body begins after the empty line."""
     empty = _EMPTY_FIRST_LINE.match(raw, start, end)
@@ -124,7 +151,7 @@ def _end_of_line(raw: bytes, start: int, end: int) -> int:
     return end if line_feed < 0 else line_feed + 1
 
 
-def topmost(fields: Sequence[Field]) -> dict[str, bytes]:
+def topmost(fields: Sequence[Field]) -> dict[str, bytes | str]:
     """Name (lower case) → the value of the topmost field of this name."""
     return {written.lower(): value for written, value in reversed(fields)}
 
@@ -214,10 +241,36 @@ class _Walk:
 
 
 def _part(fields: Sequence[Field], start: int, end: int, default: str = "text/plain") -> Part:
+    """The part of these fields; what a few fields say is remembered, since most parts say the same."""
+    if len(fields) <= USUAL_FIELDS:
+        return Part(*_usual_content(tuple(fields), default), start, end)
+    return Part(*_content(fields, default), start, end)
+
+
+class Content(NamedTuple):
+    """What the fields of a part say of its body."""
+
+    content_type: str
+    charset: str
+    disposition: str
+    file_name: str
+    content_id: str
+    encoding: str
+
+
+USUAL_FIELDS = 4
+
+
+@lru_cache(maxsize=256)
+def _usual_content(fields: tuple[Field, ...], default: str) -> Content:
+    return _content(fields, default)
+
+
+def _content(fields: Sequence[Field], default: str) -> Content:
     values = topmost(fields)
     described = content_value(values, "content-type")
     placed = content_value(values, "content-disposition")
-    return Part(
+    return Content(
         content_type=_media_type(described, default),
         charset=parameter(described, "charset"),
         disposition=placed.partition(";")[0].strip().lower(),
@@ -227,8 +280,6 @@ def _part(fields: Sequence[Field], start: int, end: int, default: str = "text/pl
         .partition(";")[0]
         .strip(' "')
         .lower(),
-        start=start,
-        end=end,
     )
 
 
@@ -249,7 +300,7 @@ def _unread(start: int, end: int) -> Part:
     return Part("application/octet-stream", "", "attachment", "rest of the message.txt", "", "", start, end)
 
 
-def content_value(values: Mapping[str, bytes], name: str) -> str:
+def content_value(values: Mapping[str, bytes | str], name: str) -> str:
     """The value of a Content-* field among the `topmost`, not longer than a sensible one is."""
     return readable(values.get(name, b"")[:MAX_CONTENT_FIELD])
 
@@ -412,8 +463,10 @@ def safe(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def readable(value: bytes, charset: str = "") -> str:
+def readable(value: bytes | str, charset: str = "") -> str:
     """A field's value as one line of text, encoded words left as they are (RFC 5322, 2.2.3; RFC 6532)."""
+    if isinstance(value, str):
+        return value
     try:
         text = value.decode("iso2022_jp_ext" if b"\x1b" in value and _JAPANESE.search(value) else "utf-8")
     except UnicodeDecodeError:

@@ -6,11 +6,10 @@ It runs in a child process (`mailboxes.sync.parser`), because bytes of strangers
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -84,44 +83,20 @@ class Parsed:
     defects: tuple[str, ...] = ()
 
 
-def parse(raw: bytes) -> Parsed:
-    """Read a message. Only running out of memory is raised: the child process answers for that."""
+def parse(raw: bytes, *, whole: bool = True) -> Parsed:
+    """Read a message. Only running out of memory is raised: the child process answers for that.
+
+    Without `whole` what it says and the bytes of attachments are left out: they are asked for when somebody looks.
+    """
     try:
-        return _parse(raw, with_forwarded=True)
+        return _parse(raw, with_forwarded=True, whole=whole)
     except MemoryError:
         raise
     except Exception:  # the promise of this function; the tests call _parse, so that nothing hides behind it
         return Parsed(body_digest=hashlib.sha256(raw).hexdigest(), defects=("the message could not be read",))
 
 
-def describe(raw: bytes) -> Parsed:
-    """The same without the bytes of attachments: nobody asks for them before somebody downloads one."""
-    return _without_data(parse(raw))
-
-
-def _without_data(parsed: Parsed) -> Parsed:
-    return replace(
-        parsed,
-        attachments=tuple(replace(attachment, data=b"") for attachment in parsed.attachments),
-        forwarded=_without_data(parsed.forwarded) if parsed.forwarded else None,
-    )
-
-
-def attached(request: bytes) -> dict[int, bytes]:
-    """The bytes of some attachments, by their numbers; those that are not there are left out.
-
-    `request` is one line of JSON, then the message as it was collected: {"numbers": [1, 2], "forwarded": false},
-    with `forwarded` for the numbers of the inner message.
-    """
-    line, _, raw = request.partition(b"\n")
-    asked = json.loads(line)
-    parsed = _parse(raw, with_forwarded=asked["forwarded"])
-    message = parsed.forwarded if asked["forwarded"] else parsed
-    found = dict(enumerate(message.attachments if message else (), start=1))
-    return {number: found[number].data for number in asked["numbers"] if number in found}
-
-
-def _parse(raw: bytes, with_forwarded: bool) -> Parsed:
+def _parse(raw: bytes, with_forwarded: bool, whole: bool = True) -> Parsed:
     raw = mime.with_line_feeds(raw)
     defects = Defects()
     fields, start = mime.read_header(raw, mime.message_start(raw), len(raw), defects.note)
@@ -138,10 +113,10 @@ def _parse(raw: bytes, with_forwarded: bool) -> Parsed:
         recipients_text=", ".join(filter(None, (head.text("to"), head.text("cc")))),
         sent_at=_sent_at(head.written("date")),
         headers=head.headers(),
-        text=body.text("text/plain", MAX_TEXT, "text"),
-        html=body.text("text/html", MAX_HTML, "formatted text"),
-        attachments=body.attachments(),
-        forwarded=body.forwarded() if with_forwarded else None,
+        text=body.text("text/plain", MAX_TEXT, "text", whole),
+        html=body.text("text/html", MAX_HTML, "formatted text", whole),
+        attachments=body.attachments(whole),
+        forwarded=body.forwarded(whole) if with_forwarded else None,
         body_digest=body.digest(head),
         defects=defects.sentences(),
     )
@@ -189,17 +164,17 @@ class _Head:
     def headers(self) -> tuple[Header, ...]:
         return tuple(self._header(name, value) for name, value in self._fields)
 
-    def _header(self, name: str, value: bytes) -> Header:
+    def _header(self, name: str, value: bytes | str) -> Header:
         if len(value) > mime.MAX_SHOWN_FIELD:
             self._defects.note(f"the header {name} is over 32 KB and was cut")
         written = self._written(value)
         shown = mime.decoded(written)
         return Header(name, shown, encoded="" if shown == written else written)
 
-    def _written(self, value: bytes) -> str:
+    def _written(self, value: bytes | str) -> str:
         return self._readable(value[: mime.MAX_SHOWN_FIELD])
 
-    def _readable(self, value: bytes) -> str:
+    def _readable(self, value: bytes | str) -> str:
         return mime.readable(value, self._charset)
 
 
@@ -210,29 +185,31 @@ class _Body:
         self._contents = contents
         self._defects = defects
 
-    def text(self, content_type: str, limit: int, what: str) -> str:
-        """What stands in the body as `content_type`, several parts after one another, with LF line ends."""
-        shown = (
-            mime.decode(data, part.charset or _own_charset(part, data))
-            for part, data in self._contents
-            if _is_read(part) and part.content_type == content_type
-        )
+    def text(self, content_type: str, limit: int, what: str, whole: bool) -> str:
+        """What stands in the body as `content_type`, several parts after one another, with LF line ends.
+
+        If it is not asked for, nothing is decoded unless there is so much that it may have to be cut.
+        """
+        read = [one for one in self._contents if one[0].content_type == content_type and _is_read(one[0])]
+        if not whole and sum(len(data) + 2 for _, data in read) <= limit:
+            return ""
+        shown = (mime.decode(data, part.charset or _own_charset(part, data)) for part, data in read)
         text = _with_line_feeds("\n\n".join(filter(None, shown)))
         if len(text) > limit:
             self._defects.note(f"the {what} is over {limit // 1_000_000} MB and was cut")
-        return text[:limit]
+        return text[:limit] if whole else ""
 
-    def attachments(self) -> tuple[Attachment, ...]:
+    def attachments(self, whole: bool) -> tuple[Attachment, ...]:
         attached = [(part, data) for part, data in self._contents if not _is_read(part)]
         if len(attached) > MAX_ATTACHMENTS:
             self._defects.note(f"only the first {MAX_ATTACHMENTS} attachments were taken out")
         numbered = enumerate(attached[:MAX_ATTACHMENTS], start=1)
-        return tuple(_attachment(part, data, number) for number, (part, data) in numbered)
+        return tuple(_attachment(part, data, number, whole) for number, (part, data) in numbered)
 
-    def forwarded(self) -> Parsed | None:
+    def forwarded(self, whole: bool) -> Parsed | None:
         """The inner message, when exactly one is attached."""
         inner = [data for part, data in self._contents if part.content_type in _MESSAGE_TYPES]
-        return _parse(inner[0], with_forwarded=False) if len(inner) == 1 else None
+        return _parse(inner[0], with_forwarded=False, whole=whole) if len(inner) == 1 else None
 
     def digest(self, head: _Head) -> str:
         """sha256 over From, Date, Subject and the decoded parts.
@@ -275,13 +252,13 @@ def _is_read(part: mime.Part) -> bool:
     return part.content_type in {"text/plain", "text/html"} and not named
 
 
-def _attachment(part: mime.Part, data: bytes, number: int) -> Attachment:
+def _attachment(part: mime.Part, data: bytes, number: int, whole: bool) -> Attachment:
     return Attachment(
         name=file_name(part.file_name, part.content_type, number),
         content_type=part.content_type,
         content_id=part.content_id[:255],
         is_inline=part.disposition != "attachment" and bool(part.content_id or part.disposition == "inline"),
-        data=data,
+        data=data if whole else b"",
         detected_type=filetypes.detect(data),
         size=len(data),
     )

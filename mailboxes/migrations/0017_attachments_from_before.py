@@ -2,8 +2,8 @@ from itertools import groupby
 
 from django.db import migrations
 
-from mailboxes import filetypes
-from mailboxes.sync.parser import ATTACHED, Parser, Poison, request_for
+from mailboxes import filetypes, reading
+from mailboxes.sync.parser import ATTACHED, Parser, Poison
 
 AT_ONCE = 200
 
@@ -33,8 +33,8 @@ def _blocked(Settings):
 
 def _judge(parts, blocked, parser, Message):
     raw = Message.objects.values_list("raw", flat=True).get(pk=parts[0].message_id)
-    request = request_for(bytes(raw), [part.number for part in parts], parts[0].in_forwarded)
-    answer = parser.take_out(request)
+    request = reading.ask_for_files(bytes(raw), [part.number for part in parts], parts[0].in_forwarded)
+    answer = next(parser.ask_many([request], reading.load_files))
     found = {} if isinstance(answer, Poison) else answer
     for part in parts:
         part.detected_type = filetypes.detect(found.get(part.number, b""))

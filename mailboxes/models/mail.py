@@ -14,6 +14,8 @@ from .choices import MessageState, SkipReason
 from .mailbox import Mailbox
 from .people import User
 
+QUARANTINED = Q(state=MessageState.QUARANTINED)
+
 
 class Messages(models.QuerySet["Message"]):
     def visible_to(self, user: User) -> Messages:
@@ -30,7 +32,8 @@ class Message(models.Model):
     UID of IMAP, the UIDL of POP3 and the how-manieth message that bore it. Never the Message-ID: some mail has
     none, and equal ids with different content exist.
 
-    The bytes lie in `Original` and what was read in them in `Body`, apart from this row, which changes often.
+    The bytes lie in `Original` and, once somebody looked, what it says in `Body`, apart from this row, which
+    changes often. `shows_forwarded`: what is shown and attached is that of the message it was forwarded with.
 
     A *stub* is a message of which at most the header is here: `raw` is what was collected of it, `size` what
     the server announced, `asked_at` when it was last asked for all of it. Its copy on the server is never disposed
@@ -38,7 +41,8 @@ class Message(models.Model):
     not disposed of it.
     """
 
-    mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="collected")
+    # Here and below, keys of rows that are written by the thousand have no index that another one covers.
+    mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="collected", db_index=False)
     folder = models.CharField(max_length=250, default="INBOX")
     generation = models.CharField(max_length=40, blank=True)
     remote_id = models.CharField(max_length=250)
@@ -52,7 +56,7 @@ class Message(models.Model):
     explanation = models.TextField(blank=True)
     considered = models.TextField(blank=True)
     waiting_for = models.ForeignKey(
-        Mailbox, models.SET_NULL, null=True, blank=True, related_name="awaited_messages"
+        Mailbox, models.SET_NULL, null=True, blank=True, related_name="awaited_messages", db_index=False
     )
 
     message_id = models.TextField("Message-ID", blank=True)
@@ -65,13 +69,16 @@ class Message(models.Model):
     collected_at = models.DateTimeField(default=timezone.now)
     defects = models.TextField(blank=True)
     same_key = models.CharField(max_length=64, blank=True)
+    shows_forwarded = models.BooleanField(default=False)
 
     disposed_at = models.DateTimeField(null=True, blank=True)
     disposal = models.CharField(max_length=10, blank=True)
     gone_at = models.DateTimeField(null=True, blank=True)
 
     discarded_at = models.DateTimeField(null=True, blank=True)
-    discarded_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    discarded_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
     discard_reason = models.TextField(blank=True)
 
     size = models.PositiveBigIntegerField()
@@ -99,8 +106,10 @@ class Message(models.Model):
             models.Index(fields=["-received_at", "-id"], name="message_newest"),
             models.Index(fields=["state", "-received_at"], name="message_by_state"),
             # Quarantine by reason and by collecting mailbox: counted and listed without a look at other rows.
-            models.Index(fields=["state", "reason", "-received_at"], name="message_by_reason"),
-            models.Index(fields=["state", "mailbox", "-received_at"], name="message_by_collector"),
+            models.Index(fields=["reason", "-received_at"], condition=QUARANTINED, name="message_by_reason"),
+            models.Index(
+                fields=["mailbox", "-received_at"], condition=QUARANTINED, name="message_by_collector"
+            ),
             models.Index(fields=["mailbox", "-received_at"], name="message_of_mailbox"),
             models.Index(fields=["mailbox", "collected_at"], name="message_collected"),
             models.Index(
@@ -108,6 +117,12 @@ class Message(models.Model):
             ),
             models.Index(
                 fields=["mailbox", "state"], condition=Q(disposed_at__isnull=True), name="message_to_settle"
+            ),
+            models.Index(
+                fields=["waiting_for"], condition=Q(waiting_for__isnull=False), name="message_waiting_for"
+            ),
+            models.Index(
+                fields=["discarded_by"], condition=Q(discarded_by__isnull=False), name="message_discarded_by"
             ),
         ]
 
@@ -118,16 +133,6 @@ class Message(models.Model):
     def raw(self) -> bytes:
         """The bytes as they were collected."""
         return bytes(self.original.raw)
-
-    @property
-    def text(self) -> str:
-        """What it says as plain text; "" before it was read."""
-        return self.body.text if hasattr(self, "body") else ""
-
-    @property
-    def html(self) -> str:
-        """What it says as HTML, of a stranger's making; "" before it was read."""
-        return self.body.html if hasattr(self, "body") else ""
 
     @property
     def reason_label(self) -> str:
@@ -146,7 +151,7 @@ class Original(models.Model):
 
 
 class Body(models.Model):
-    """What was read in a message, decoded."""
+    """What a message says, decoded when somebody looked for the first time (`mailboxes.words`)."""
 
     message = models.OneToOneField(Message, models.CASCADE, primary_key=True, related_name="body")
     text = models.TextField(blank=True)
@@ -261,7 +266,7 @@ class Attachment(models.Model):
     of itself, `detected_type` what its bytes are; `blocked_because` is the sentence for a blocked one.
     """
 
-    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments")
+    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments", db_index=False)
     number = models.PositiveSmallIntegerField()
     name = models.CharField(max_length=255)
     content_type = models.CharField(max_length=255)
@@ -298,7 +303,7 @@ class Delivery(models.Model):
     `same_key` (Message-ID and digest, empty without a Message-ID) holds that in the database, too.
     """
 
-    message = models.ForeignKey(Message, models.PROTECT, related_name="deliveries")
+    message = models.ForeignKey(Message, models.PROTECT, related_name="deliveries", db_index=False)
     mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="deliveries")
     rule = models.CharField(max_length=30)
     evidence = models.TextField()
@@ -306,7 +311,9 @@ class Delivery(models.Model):
     address = models.CharField(max_length=320, blank=True)
     same_key = models.CharField(max_length=64, blank=True)
     delivered_at = models.DateTimeField(default=timezone.now)
-    delivered_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    delivered_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
 
     objects = Deliveries.as_manager()
 
@@ -317,6 +324,11 @@ class Delivery(models.Model):
             models.UniqueConstraint(fields=["message", "mailbox"], name="delivery_once_per_message"),
             models.UniqueConstraint(
                 fields=["mailbox", "same_key"], condition=~Q(same_key=""), name="delivery_once_per_mail"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["delivered_by"], condition=Q(delivered_by__isnull=False), name="delivery_by_hand"
             ),
         ]
 

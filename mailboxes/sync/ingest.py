@@ -325,7 +325,7 @@ def source_of(mailbox: Mailbox) -> Source:
 
 
 def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
-    """Transaction 2: headers, bodies, attachments and deliveries of these messages.
+    """Transaction 2: headers, attachments and deliveries of these messages.
 
     Fenced by the lease; without one (a person's command) by the message's own state. Raises LeaseLost,
     or whatever the database refuses: then nothing of this batch is written.
@@ -340,8 +340,9 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
             _delivery(one, target) for one, targets, _ in reached for target in targets
         )
         _update([(one, notes) for one, _, notes in reached])
-        _write_bodies(decided)
-        Attachment.objects.filter(message__in=_read_before(decided)).delete()
+        if before := _read_before(decided):
+            Attachment.objects.filter(message__in=before).delete()
+            Body.objects.filter(message__in=before).delete()
         Attachment.objects.bulk_create(row for one in decided for row in _attachments(one))
 
 
@@ -358,7 +359,7 @@ def _undecided_yet(decided: Sequence[Decided]) -> list[Decided]:
 
 
 def _read_before(decided: Sequence[Decided]) -> list[Message]:
-    """Those whose attachments are stored from an earlier try."""
+    """Those of which something is stored from an earlier try."""
     return [one.message for one in decided if one.message.state != MessageState.RECEIVED]
 
 
@@ -425,19 +426,6 @@ def _update(decided: Sequence[tuple[Decided, list[str]]]) -> None:
         )
 
 
-def _write_bodies(decided: Sequence[Decided]) -> None:
-    """What was read before is replaced."""
-    Body.objects.bulk_create(
-        (
-            Body(message=one.message, text=one.route.message.text, html=one.route.message.html)
-            for one in decided
-        ),
-        update_conflicts=True,
-        unique_fields=["message"],
-        update_fields=["text", "html"],
-    )
-
-
 def _columns(one: Decided, notes: list[str]) -> dict[str, Any]:
     route, quarantined = one.route, not one.route.targets
     return content(route.message) | {
@@ -447,6 +435,7 @@ def _columns(one: Decided, notes: list[str]) -> dict[str, Any]:
         "considered": "\n".join([*route.considered, *notes]),
         "waiting_for": route.waiting_for if quarantined else None,
         "same_key": same_key(route.message),
+        "shows_forwarded": route.message is not one.parsed,
     }
 
 

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 
 from emailprofiles.wire import Disposal
 
-from .. import mime, roles, safehtml
+from .. import mime, roles, safehtml, words
 from ..access import person
 from ..models import Attachment, Delivery, Mailbox, Message, MessageState, Original, User
 from ..models.mail import Messages
@@ -174,13 +174,15 @@ def _by_way(mailbox: Mailbox, way: str) -> Q:
 def message(request: HttpRequest, pk: int) -> HttpResponse:
     """One message: as text, or as HTML in a frame of its own, with all that is known about its way."""
     found = _visible(request, pk)
-    embedded = safehtml.clean(found.html) if found.html else None
-    as_html = embedded is not None and (not found.text.strip() or request.GET.get("as") == "html")
+    said, unreadable = words.of(found)
+    embedded = safehtml.clean(said.html) if said.html else None
+    as_html = embedded is not None and (not said.text.strip() or request.GET.get("as") == "html")
     context = {
         "message": found,
         "as_html": as_html,
         "embedded": embedded,
-        "text": list(paragraphs(found.text)),
+        "text": list(paragraphs(said.text)),
+        "unreadable": unreadable,
         "headers": _headers(pk),
         "considered": found.considered.splitlines(),
         "defects": found.defects.splitlines(),
@@ -192,7 +194,7 @@ def message(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _visible(request: HttpRequest, pk: int) -> Message:
     """The message; 404 for those who may not see it, as for one that is not there."""
-    visible = Message.objects.visible_to(person(request)).select_related("body", "mailbox", "waiting_for")
+    visible = Message.objects.visible_to(person(request)).select_related("mailbox", "waiting_for")
     return get_object_or_404(visible.prefetch_related(_deliveries(request)), pk=pk)
 
 
@@ -218,18 +220,19 @@ def paragraphs(text: str) -> Iterator[tuple[bool, str]]:
 @login_required
 def message_html(request: HttpRequest, pk: int) -> HttpResponse:
     """What the frame shows: cleaned, with the message's own pictures, under a policy of its own."""
-    found = get_object_or_404(Message.objects.visible_to(person(request)).select_related("body"), pk=pk)
-    html = safehtml.clean(found.html, _pictures(found)).html
+    found = get_object_or_404(Message.objects.visible_to(person(request)), pk=pk)
+    written = words.of(found)[0].html
+    html = safehtml.clean(written, _pictures(found, written)).html
     response = render(request, "mailboxes/message_frame.html", {"html": html})
     response["Content-Security-Policy"] = FRAME_POLICY
     return response
 
 
-def _pictures(found: Message) -> dict[str, str]:
+def _pictures(found: Message, html: str) -> dict[str, str]:
     """Pictures that the HTML names by their Content-ID, as data: addresses."""
     named = Attachment.objects.filter(
         message=found,
-        content_id__in=safehtml.content_ids(found.html),
+        content_id__in=safehtml.content_ids(html),
         content_type__in=safehtml.PICTURES,
         size__lte=EMBEDDED_AT_MOST,
     )

@@ -8,7 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from mailboxes import safehtml
-from mailboxes.models import MessageState, User
+from mailboxes.models import Body, Message, MessageState, User
+from mailboxes.routing import Reason
+from mailboxes.sync import parser
 from tests.conftest import Office
 from tests.pages.letters import MONDAY, RAW, attached, collected, delivered
 
@@ -203,6 +205,58 @@ def test_words_of_the_message_stay_words(office: Office, amaras: Client) -> None
 
     assert evil not in page
     assert page.count("&lt;script&gt;") >= 4
+
+
+def unread(office: Office, raw: bytes, **values: object) -> Message:
+    """A message that nobody looked at since it was delivered."""
+    message = collected(office.collection, raw=raw, state=MessageState.DELIVERED, **values)
+    Body.objects.filter(message=message).delete()
+    return message
+
+
+def test_what_a_message_says_is_read_when_somebody_looks_and_kept(office: Office, amaras: Client) -> None:
+    message = unread(office, b"Subject: x\r\n\r\nTwo boxes were swapped.\r\n")
+
+    for _ in range(2):
+        assert "Two boxes were swapped." in amaras.get(reverse("message", args=[message.pk])).content.decode()
+
+    assert Body.objects.get().text == "Two boxes were swapped.\n"
+
+
+def test_of_a_message_that_was_forwarded_as_attachment_the_inner_one_is_shown(
+    office: Office, amaras: Client
+) -> None:
+    inner = b"Subject: in\r\nContent-Type: text/html\r\n\r\n<p>The inner one</p>"
+    raw = b"Subject: out\r\nContent-Type: message/rfc822\r\n\r\n" + inner
+    message = unread(office, raw, shows_forwarded=True)
+
+    assert "The inner one" in amaras.get(reverse("message-html", args=[message.pk])).content.decode()
+
+
+def test_a_message_that_harms_its_reader_says_so_on_its_page(
+    office: Office, amaras: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = unread(office, b"X-Poison: crash\r\n\r\nBoom")
+    monkeypatch.setattr(parser, "WORDS", "tests.sync.poison:read")
+
+    page = amaras.get(reverse("message", args=[message.pk])).content.decode()
+
+    assert "What it says could not be read now." in page
+    assert "Reading the message ended the parser (signal 11)." in page
+    assert not Body.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"state": MessageState.RECEIVED}, {"state": MessageState.QUARANTINED, "reason": Reason.UNREADABLE}],
+)
+def test_what_harmed_the_engine_is_not_opened_for_a_page(
+    values: dict[str, str], office: Office, amaras: Client
+) -> None:
+    message = unread(office, b"Subject: x\r\n\r\nDo not open")
+    Message.objects.update(**values)
+
+    assert "Do not open" not in amaras.get(reverse("message", args=[message.pk])).content.decode()
 
 
 def test_html_is_shown_in_a_frame_with_a_policy_of_its_own(office: Office, amaras: Client) -> None:

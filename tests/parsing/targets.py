@@ -6,9 +6,10 @@ import sys
 import time
 
 from mailboxes.parsing import Parsed, parse
+from mailboxes.reading import dumps
 
 
-def misbehave(raw: bytes) -> Parsed:
+def misbehave(raw: bytes) -> bytes:
     if raw == b"exit":
         os._exit(7)
     if raw == b"crash":
@@ -21,11 +22,15 @@ def misbehave(raw: bytes) -> Parsed:
         while True:
             pass
     if raw == b"grow":
-        return Parsed(text="x" * (4 << 30))
+        return b"x" * (4 << 30)
+    if raw == b"nonsense":
+        return b"[1, 2"
+    if raw == b"another shape":
+        return b'{"subject": "Hello"}'
     if raw == b"about":
-        return Parsed(subject=str(os.getpid()), text="\n".join(sorted(os.environ)))
-    return parse(raw)
+        return dumps(Parsed(subject=str(os.getpid()), text="\n".join(sorted(os.environ))))
+    return dumps(parse(raw))
 
 
-def loaded_modules(raw: bytes) -> Parsed:
-    return Parsed(text=" ".join(sys.modules))
+def loaded_modules(raw: bytes) -> bytes:
+    return dumps(Parsed(text=" ".join(sys.modules)))

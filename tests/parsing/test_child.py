@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mailboxes.parsing import Parsed
-from mailboxes.sync.parser import Parser, ParserFailed, Poison
+from mailboxes.reading import ask_for_files, load_files
+from mailboxes.sync.parser import ATTACHED, Parser, ParserFailed, Poison
 
 MISBEHAVE = "tests.parsing.targets:misbehave"
 HELLO = b"From: amara@contoso.com\nSubject: Hello\n\nIs the office open?\n"
@@ -66,6 +67,8 @@ def test_results_come_in_order() -> None:
         (b"hang", "Reading the message took more than 2 seconds."),
         (b"spin", "Reading the message took more than 2 seconds."),
         (b"grow", "Reading the message took more memory than is allowed."),
+        (b"nonsense", "Reading the message ended in an answer that means nothing."),
+        (b"another shape", "Reading the message ended in an answer that means nothing."),
     ],
 )
 def test_only_the_bad_message_is_poison(parser: Parser, raw: bytes, reason: str) -> None:
@@ -98,11 +101,20 @@ def test_signals_for_the_engine_do_not_reach_the_message_in_flight(parser: Parse
 
 def test_a_large_message_and_a_large_answer_do_not_block_each_other() -> None:
     attached = b"Content-Type: application/pdf; name=plan.pdf\n\n" + b"\x00\xff" * (10 << 20)
-    with Parser(target="mailboxes.parsing:parse") as parser:
-        results = list(parser.parse_many([attached] * 3))
-    assert [len(result.attachments[0].data) for result in results if isinstance(result, Parsed)] == [
-        20 << 20
-    ] * 3
+    with Parser(target=ATTACHED) as parser:
+        results = list(parser.ask_many([ask_for_files(attached, [1], False)] * 3, load_files))
+    assert [len(result[1]) for result in results if isinstance(result, dict)] == [20 << 20] * 3
+
+
+def test_many_that_are_asked_at_once_cost_each_other_nothing() -> None:
+    """More than are handed over together, with a bad one in the middle of a portion."""
+    raws = [b"Subject: %d\n\n%s" % (number, b"x" * 30_000) for number in range(200)]
+    raws[70] = b"exit"
+    with Parser(target=MISBEHAVE) as parser:
+        results = list(parser.parse_many(raws))
+    assert [n for n, result in enumerate(results) if isinstance(result, Poison)] == [70]
+    subjects = [result.subject for result in results if isinstance(result, Parsed)]
+    assert subjects == [str(number) for number in range(200) if number != 70]
 
 
 def test_results_that_nobody_takes_are_not_mixed_up(parser: Parser) -> None:

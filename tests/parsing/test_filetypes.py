@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from mailboxes.filetypes import detect, disagrees, why_blocked
-from mailboxes.parsing import attached, file_name, parse
+from mailboxes.parsing import file_name, parse
+from mailboxes.reading import ask_for_files, attached, load_files
 
 PROGRAM = b"MZ\x90\x00\x03"
 BLOCKED = frozenset({"exe", "js", "lnk", "com"})
@@ -107,7 +106,7 @@ RAW = (
 
 
 def asked(numbers: list[int], forwarded: bool) -> dict[int, bytes]:
-    return attached(json.dumps({"numbers": numbers, "forwarded": forwarded}).encode() + b"\n" + RAW)
+    return load_files(attached(ask_for_files(RAW, numbers, forwarded)))
 
 
 def test_attachments_are_found_again_by_the_numbers_they_were_given() -> None:

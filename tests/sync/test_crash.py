@@ -36,7 +36,6 @@ PLACES = [
     ("after mailboxes.sync.ingest:keep", 2),
     ("before mailboxes.sync.ingest:deliver", 2),
     ("after mailboxes.sync.ingest:_update", 2),
-    ("after mailboxes.sync.ingest:_write_bodies", 2),
     ("after mailboxes.sync.ingest:deliver", 1),
     ("before emailprofiles.transports.imap:Imap.dispose", 1),
     ("after emailprofiles.transports.imap_session:Client.add_flags", 1),
