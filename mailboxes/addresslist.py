@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -27,8 +28,37 @@ _SOURCE_ROUTE = re.compile(r"\A@[^:]*:")
 
 def addresses(value: str, limit: int = MAX_ADDRESSES) -> list[Address]:
     """The addresses of one header value, in order, at most `limit`; what is none is passed over."""
-    found = (address for words in _split(value) if words for address in _read(words))
+    found = _of_usual_length(value) if len(value) <= USUAL_LENGTH else _in_list(value)
     return list(islice(found, limit))
+
+
+USUAL_LENGTH = 200
+
+
+@lru_cache(maxsize=2048)  # the same few people and mailboxes stand in most headers
+def _of_usual_length(value: str) -> tuple[Address, ...]:
+    plain = _plain(value.strip())
+    return (plain,) if plain else tuple(_in_list(value))
+
+
+_LOCAL_AND_DOMAIN = r"([A-Za-z0-9_+=.-]+)@([A-Za-z0-9.-]+)"
+_PLAIN_ADDRESS = re.compile(_LOCAL_AND_DOMAIN)
+_PLAIN_MAILBOX = re.compile(rf'("?)([A-Za-z0-9_=?. -]*)\1 *<{_LOCAL_AND_DOMAIN}>')
+
+
+def _plain(value: str) -> Address | None:
+    """One address in its usual form, with or without a name; None for anything that takes a closer look."""
+    if match := _PLAIN_ADDRESS.fullmatch(value):
+        name, local, domain = "", *match.groups()
+    elif match := _PLAIN_MAILBOX.fullmatch(value):
+        _, name, local, domain = match.groups()
+    else:
+        return None
+    return Address(name.strip(), f"{local}@{domain.lower().rstrip('.')}")
+
+
+def _in_list(value: str) -> Iterator[Address]:
+    return (address for words in _split(value) if words for address in _read(words))
 
 
 def address_of(text: str) -> str:

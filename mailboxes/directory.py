@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from typing import NamedTuple
 
 from django.db.models.functions import Lower
 
@@ -12,6 +12,7 @@ from .models import (
     Approval,
     EmailConfigurationSettings,
     IncomingMethod,
+    Kind,
     Mailbox,
     RoutingHeader,
 )
@@ -22,6 +23,26 @@ from .trace import Servers
 KINDS: dict[str, EntryKind] = {"user": "user", "queue": "queue", "forward": "forward"}
 
 
+class Receiver(NamedTuple):
+    """What routing needs to know of a mailbox; a directory asks for thousands, so they are no model objects."""
+
+    pk: int
+    name: str
+    is_active: bool
+    incoming_method: str
+    approval: str
+    is_forward_mailbox: bool
+    user_id: int | None
+
+    @classmethod
+    def of(cls, mailbox: Mailbox) -> Receiver:
+        return cls(*(getattr(mailbox, name) for name in cls._fields))
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.of(is_forward_mailbox=self.is_forward_mailbox, user_id=self.user_id)
+
+
 class AddressDirectory:
     """The entries of some addresses, read with two queries; see `routing.Directory`.
 
@@ -30,21 +51,23 @@ class AddressDirectory:
 
     def __init__(self, addresses: Iterable[str], settings: EmailConfigurationSettings) -> None:
         asked = {address.lower() for address in addresses}
-        further = AdditionalAddress.objects.filter(address__in=asked).select_related("mailbox")
-        rows = Mailbox.objects.annotate(address=Lower("email_address")).filter(address__in=asked)
+        further = AdditionalAddress.objects.filter(address__in=asked)
+        rows = Mailbox.objects.annotate(address=Lower("email_address")).filter(address__in=asked).order_by()
         # What comes last wins.
         found = [
-            *((row.address, row.mailbox, True) for row in further.defer("mailbox__password")),
-            *((row.email_address.lower(), row, False) for row in rows.defer("password")),
+            *((row[0], Receiver(*row[1:]), True) for row in further.values_list("address", *_THROUGH)),
+            *((row[0], Receiver(*row[1:]), False) for row in rows.values_list("address", *Receiver._fields)),
         ]
         found.sort(key=lambda one: (one[1].is_active, not one[2]))
         self._entries = {
-            address: replace(entry(mailbox, settings), is_additional=is_additional)
-            for address, mailbox, is_additional in found
+            address: _entry(receiver, settings, is_additional) for address, receiver, is_additional in found
         }
 
     def find(self, address: str) -> Entry | None:
         return self._entries.get(address.lower())
+
+
+_THROUGH = tuple(f"mailbox__{name}" for name in Receiver._fields)
 
 
 def rules_of(settings: EmailConfigurationSettings) -> Rules:
@@ -57,19 +80,19 @@ def rules_of(settings: EmailConfigurationSettings) -> Rules:
     )
 
 
-def entry(mailbox: Mailbox, settings: EmailConfigurationSettings) -> Entry:
-    """What routing needs to know of one mailbox."""
-    why_not = why_not_receiving(mailbox, settings)
+def _entry(receiver: Receiver, settings: EmailConfigurationSettings, is_additional: bool) -> Entry:
+    why_not = why_not_receiving(receiver, settings)
     return Entry(
-        mailbox_id=mailbox.pk,
-        kind=KINDS[mailbox.kind],
-        name=mailbox.name,
+        mailbox_id=receiver.pk,
+        kind=KINDS[receiver.kind],
+        name=receiver.name,
         may_receive=why_not is None,
         why_not=why_not,
+        is_additional=is_additional,
     )
 
 
-def why_not_receiving(mailbox: Mailbox, settings: EmailConfigurationSettings) -> Reason | None:
+def why_not_receiving(mailbox: Receiver, settings: EmailConfigurationSettings) -> Reason | None:
     """Why mail cannot be routed to this mailbox now; None when it can."""
     if not mailbox.is_active:
         return Reason.MAILBOX_INACTIVE

@@ -206,24 +206,42 @@ class Route:
 
 def route(parsed: Parsed, source: Source, directory: Directory, rules: Rules = Rules()) -> Route:
     """Decide for whom `parsed`, collected from `source`, is."""
-    if source.kind != "forward":
-        return _to_own_mailbox(parsed, source)
-    named = _by_name(parsed.headers)
-    trace = read(parsed.headers, rules.servers) if rules.servers else NOT_JUDGED
-    search = _Search(parsed, source, directory, named, _occurrences(named, rules.headers), rules, trace)
-    if circle := search.went_in_a_circle():
-        return search.decide([], Reason.LOOP, circle)
-    hits = search.forwarded_as_attachment() or search.redirected() or search.to_and_cc()
-    return search.decide(hits)
+    return Letter(parsed, rules).route(source, directory)
 
 
 def addresses_in(parsed: Parsed, rules: Rules = Rules()) -> set[str]:
     """Every address route() may ask the directory for, in lower case."""
-    found = _occurrences(_by_name(parsed.headers), rules.headers)
-    written = {address for occurrence in found for address in occurrence.addresses}
-    asked = {address for address in (*written, parsed.sender, *parsed.to, *parsed.cc) if address}
-    bare = {without_tag(address) for address in asked} if rules.use_plus_addresses else set()
-    return {address.lower() for address in asked | bare if address}
+    return Letter(parsed, rules).addresses()
+
+
+class Letter:
+    """A message with what routing reads in its header, looked through once for both questions."""
+
+    def __init__(self, parsed: Parsed, rules: Rules) -> None:
+        self.parsed = parsed
+        self._rules = rules
+        self._named = _by_name(parsed.headers)
+        self._occurrences = _occurrences(self._named, rules.headers)
+
+    def addresses(self) -> set[str]:
+        """Every address that its route may depend on, in lower case."""
+        parsed = self.parsed
+        written = {address for occurrence in self._occurrences for address in occurrence.addresses}
+        asked = {address for address in (*written, parsed.sender, *parsed.to, *parsed.cc) if address}
+        bare = {without_tag(address) for address in asked} if self._rules.use_plus_addresses else set()
+        return {address.lower() for address in asked | bare if address}
+
+    def route(self, source: Source, directory: Directory) -> Route:
+        """For whom it is, when it was collected from `source`."""
+        if source.kind != "forward":
+            return _to_own_mailbox(self.parsed, source)
+        servers = self._rules.servers
+        trace = read(self.parsed.headers, servers) if servers else NOT_JUDGED
+        search = _Search(self.parsed, source, directory, self._named, self._occurrences, self._rules, trace)
+        if circle := search.went_in_a_circle():
+            return search.decide([], Reason.LOOP, circle)
+        hits = search.forwarded_as_attachment() or search.redirected() or search.to_and_cc()
+        return search.decide(hits)
 
 
 def without_tag(address: str) -> str:

@@ -10,6 +10,13 @@ class Kind(TextChoices):
     QUEUE = "queue", "Queue"
     FORWARD = "forward", "Forward"
 
+    @classmethod
+    def of(cls, *, is_forward_mailbox: bool, user_id: int | None) -> Kind:
+        """Whose mailbox it is: nobody's, a user's, or else a queue's."""
+        if is_forward_mailbox:
+            return cls.FORWARD
+        return cls.USER if user_id else cls.QUEUE
+
 
 class Direction(TextChoices):
     INCOMING = "incoming", "Incoming"

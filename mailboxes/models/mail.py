@@ -115,8 +115,16 @@ class Message(models.Model):
             models.Index(
                 fields=["mailbox", "folder", "generation"], condition=Q(is_stub=True), name="message_stubs"
             ),
+            # What a pass asks of a folder, however much was collected there before.
             models.Index(
-                fields=["mailbox", "state"], condition=Q(disposed_at__isnull=True), name="message_to_settle"
+                fields=["mailbox", "folder", "generation", "state"],
+                condition=Q(disposed_at__isnull=True),
+                name="message_to_settle",
+            ),
+            models.Index(
+                fields=["mailbox", "folder", "generation"],
+                condition=Q(gone_at__isnull=False),
+                name="message_gone",
             ),
             models.Index(
                 fields=["waiting_for"], condition=Q(waiting_for__isnull=False), name="message_waiting_for"

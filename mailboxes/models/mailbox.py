@@ -301,9 +301,7 @@ class Mailbox(Ruled):
 
     @property
     def kind(self) -> Kind:
-        if self.is_forward_mailbox:
-            return Kind.FORWARD
-        return Kind.USER if self.user_id else Kind.QUEUE
+        return Kind.of(is_forward_mailbox=self.is_forward_mailbox, user_id=self.user_id)
 
     def method(self, direction: str) -> str:
         """The method of one direction, such as "server_side"."""

@@ -20,7 +20,7 @@ from ..models import ConfigurationTest, Mailbox, Message, SkipReason, SyncState
 from ..parsing import Parsed
 from . import ingest, leases, ledger, plan, stubs
 from .disposal import Disposing
-from .ingest import Haul, Place
+from .ingest import Haul, Kept, Place
 from .leases import Lease
 from .parser import Parser, Poison
 from .resume import charge, finish, resume
@@ -98,7 +98,7 @@ class _Reading:
 class _Opened:
     """Kept messages that the child reads, while the line does other work; the parser is not to be used meanwhile."""
 
-    def __init__(self, kept: list[Message], parser: Parser) -> None:
+    def __init__(self, kept: Sequence[Message | Kept], parser: Parser) -> None:
         self._kept = kept
         self._results: list[Parsed | Poison] = []
         self._failure: BaseException | None = None
@@ -112,7 +112,7 @@ class _Opened:
         except BaseException as failure:  # it is raised where the results are asked for
             self._failure = failure
 
-    def results(self) -> list[tuple[Message, Parsed | Poison]]:
+    def results(self) -> list[tuple[Message | Kept, Parsed | Poison]]:
         """Each message with what was read in it, once all are read. Raises ParserFailed."""
         self._thread.join()
         if self._failure is not None:
@@ -300,7 +300,7 @@ class Pass:
             opened, self.opened = self.opened, None
             self._deliver(opened.results())
 
-    def _deliver(self, results: list[tuple[Message, Parsed | Poison]]) -> None:
+    def _deliver(self, results: list[tuple[Message | Kept, Parsed | Poison]]) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""
         read = []
         for message, parsed in results:

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -32,6 +33,7 @@ from ..models import (
 )
 from ..parsing import Parsed
 from ..routing import Reason, Route, Source, Target
+from . import rows
 from .leases import Lease
 
 ATTEMPTS = 3
@@ -54,6 +56,17 @@ class Stub:
         again = self.reason is Reason.NOT_HANDED_OVER and self.attempts < ATTEMPTS
         return MessageState.RECEIVED if again else MessageState.QUARANTINED
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {
+            "is_stub": True,
+            "asked_at": clock.now(),
+            "state": self.state,
+            "attempts": self.attempts,
+            "reason": self.reason.value,
+            "explanation": self.explanation,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Haul:
@@ -64,9 +77,9 @@ class Haul:
     skipped: Sequence[tuple[Listed, SkipReason]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
-    """The open folder of a mailbox as the rows name it."""
+    """The open folder of a mailbox as the rows name it, for as long as it is open."""
 
     mailbox: Mailbox
     folder: Folder
@@ -75,6 +88,15 @@ class Place:
     def columns(self) -> dict[str, Any]:
         return {"mailbox": self.mailbox, "folder": self.folder.name, "generation": self.folder.generation}
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """The same, as columns of a table."""
+        return {
+            "mailbox_id": self.mailbox.pk,
+            "folder": self.folder.name,
+            "generation": self.folder.generation,
+        }
+
     def messages(self) -> QuerySet[Message]:
         """Messages by identities that mean something now: never an id of an older generation."""
         return Message.objects.filter(**self.columns).order_by()
@@ -82,28 +104,74 @@ class Place:
     def skipped(self) -> QuerySet[SkippedMessage]:
         return SkippedMessage.objects.filter(**self.columns)
 
+    @cached_property
     def ledger(self) -> FolderGeneration:
         """The ledger of this generation, opened when there is none."""
         return FolderGeneration.objects.get_or_create(**self.columns)[0]
 
+    @cached_property
+    def was_renumbered(self) -> bool:
+        """Whether there was an older generation of this folder."""
+        here = FolderGeneration.objects.filter(mailbox=self.mailbox, folder=self.folder.name)
+        return here.exclude(generation=self.folder.generation).exists()
 
-def keep(lease: Lease, place: Place, haul: Haul, upto: str | None) -> tuple[list[Message], list[Message]]:
-    """Transaction 1: raw bytes, identity, ledger and cursor; returns the new rows, whole ones and stubs, in order.
+
+@dataclass(slots=True)
+class Kept:
+    """A copy on the server, as its row begins: see `Message`."""
+
+    remote_id: str
+    received_at: datetime
+    announced_size: int
+    size: int
+    raw: bytes = field(repr=False)
+    raw_sha256: str = ""
+    occurrence: int = 1
+    pk: int = 0
+    stub: Stub | None = None
+
+    def __post_init__(self) -> None:
+        self.raw_sha256 = hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def state(self) -> MessageState:
+        return self.stub.state if self.stub else MessageState.RECEIVED
+
+    @property
+    def is_stub(self) -> bool:
+        return self.stub is not None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What its row holds beside its place."""
+        row = {
+            "id": self.pk,
+            "remote_id": self.remote_id,
+            "occurrence": self.occurrence,
+            "received_at": self.received_at,
+            "size": self.size,
+            "announced_size": self.announced_size,
+            "raw_sha256": self.raw_sha256,
+        }
+        return row if self.stub is None else row | self.stub.columns
+
+
+def keep(lease: Lease, place: Place, haul: Haul, upto: str | None) -> tuple[list[Kept], list[Kept]]:
+    """Transaction 1: raw bytes, identity, ledger and cursor; returns what is new, whole ones and stubs, in order.
 
     A repeat is a no-op: a copy we hold already is not stored again. After a change of the folder's
     generation (UIDVALIDITY) a copy we know by its bytes is bound to its new place. `upto` is None for a folder
     without a lasting order: there is no cursor in it. Raises LeaseLost.
     """
-    rows = [*(_row(place, *one) for one in haul.whole), *(_stub_row(place, stub) for stub in haul.stubs)]
+    copies = [*(_whole(*one) for one in haul.whole), *(_partial(stub) for stub in haul.stubs)]
     with transaction.atomic():
         move_on(lease, place, upto)
-        new, bound = _without_known(place, rows)
-        Message.objects.bulk_create(new)
-        Original.objects.bulk_create(Original(message=row, raw=row.raw) for row in new)
+        new, bound = _without_known(place, copies)
+        _insert(place, new)
         skipped = _skip(place, haul.skipped) - _unskip(place, [*new, *bound])
         seen = len(new) + len(bound) + skipped
         if seen:
-            FolderGeneration.objects.filter(pk=place.ledger().pk).update(seen=F("seen") + seen)
+            FolderGeneration.objects.filter(pk=place.ledger.pk).update(seen=F("seen") + seen)
     return [row for row in new if not row.is_stub], [row for row in new if row.is_stub]
 
 
@@ -150,40 +218,29 @@ def _is_known(row: Message | None, listed: Listed) -> bool:
     return not (row.announced_size and listed.size) or row.announced_size == listed.size
 
 
-def _row(place: Place, listed: Listed, one: Fetched) -> Message:
-    row = Message(
-        **place.columns,
-        remote_id=one.remote_id,
-        received_at=one.received_at or listed.received_at or timezone.now(),
-        size=one.size,
-        announced_size=listed.size,
-        raw_sha256=hashlib.sha256(one.raw).hexdigest(),
-    )
-    row.original = Original(raw=one.raw)
-    return row
+def _whole(listed: Listed, one: Fetched) -> Kept:
+    received_at = one.received_at or listed.received_at or timezone.now()
+    return Kept(one.remote_id, received_at, listed.size, one.size, one.raw)
 
 
-def _stub_row(place: Place, stub: Stub) -> Message:
-    row = Message(
-        **place.columns,
-        remote_id=stub.listed.remote_id,
-        received_at=stub.listed.received_at or timezone.now(),
-        size=stub.listed.size,
-        announced_size=stub.listed.size,
-        raw_sha256=hashlib.sha256(stub.header).hexdigest(),
-        is_stub=True,
-        asked_at=clock.now(),
-        state=stub.state,
-        attempts=stub.attempts,
-        reason=stub.reason.value,
-        explanation=stub.explanation,
-    )
-    row.original = Original(raw=stub.header)
-    return row
+def _partial(stub: Stub) -> Kept:
+    listed = stub.listed
+    received_at = listed.received_at or timezone.now()
+    return Kept(listed.remote_id, received_at, listed.size, listed.size, stub.header, stub=stub)
+
+
+def _insert(place: Place, new: Sequence[Kept]) -> None:
+    """The rows and the bytes of copies that are not here yet; each is given its number."""
+    for one, pk in zip(new, rows.keys(Message, len(new)), strict=True):
+        one.pk = pk
+    rows.insert(Message, [place.row | one.columns for one in new])
+    rows.insert(Original, [{"message_id": one.pk, "raw": one.raw} for one in new])
 
 
 def _skip(place: Place, skipped: Sequence[tuple[Listed, SkipReason]]) -> int:
     """Note what is not collected; returns how many of these are new."""
+    if not skipped:
+        return 0
     before = place.skipped().filter(remote_id__in=[listed.remote_id for listed, _ in skipped])
     known = set(before.values_list("remote_id", flat=True))
     too_old = [listed.remote_id for listed, why in skipped if why is SkipReason.TOO_OLD]
@@ -205,25 +262,25 @@ def _skipped_row(place: Place, listed: Listed, why: SkipReason) -> SkippedMessag
     )
 
 
-def _unskip(place: Place, rows: Sequence[Message]) -> int:
+def _unskip(place: Place, copies: Sequence[Kept]) -> int:
     """What was thought to be skipped and is here after all; where ids are used again, both were."""
     if not place.folder.lasting_order:
         return 0
-    ids = [row.remote_id for row in rows]
+    ids = [one.remote_id for one in copies]
     return place.skipped().filter(remote_id__in=ids).delete()[0] if ids else 0
 
 
-def _without_known(place: Place, rows: list[Message]) -> tuple[list[Message], list[Message]]:
-    """(rows to store, rows that an older generation held and that are bound to their new place)."""
+def _without_known(place: Place, copies: list[Kept]) -> tuple[list[Kept], list[Kept]]:
+    """(copies to store, copies that an older generation held and that are bound to their new place)."""
     here = Message.objects.filter(mailbox=place.mailbox, folder=place.folder.name).order_by("pk")
     now = Q(generation=place.folder.generation)
-    new = _without_same_place(place, here.filter(now), rows)
-    new, _renamed = _without_moved(here.filter(now, gone_at__isnull=False), new)
-    return _without_moved(here.exclude(now), new)
+    new = _without_same_place(place, here.filter(now), copies)
+    new, _renamed = _without_moved(place, here.filter(now, gone_at__isnull=False), new)
+    return _without_moved(place, here.exclude(now), new) if place.was_renumbered else (new, [])
 
 
-def _without_same_place(place: Place, here: QuerySet[Message], rows: list[Message]) -> list[Message]:
-    ids = [row.remote_id for row in rows]
+def _without_same_place(place: Place, here: QuerySet[Message], copies: list[Kept]) -> list[Kept]:
+    ids = [one.remote_id for one in copies]
     known = (
         here.filter(remote_id__in=ids)
         .order_by("occurrence")
@@ -231,52 +288,54 @@ def _without_same_place(place: Place, here: QuerySet[Message], rows: list[Messag
     )
     latest = {row.remote_id: row for row in known}
     if place.folder.lasting_order:
-        return [row for row in rows if row.remote_id not in latest]
-    return [row for row in rows if not _is_again(latest.get(row.remote_id), row)]
+        return [one for one in copies if one.remote_id not in latest]
+    return [one for one in copies if not _is_again(latest.get(one.remote_id), one)]
 
 
-def _is_again(known: Message | None, row: Message) -> bool:
+def _is_again(known: Message | None, one: Kept) -> bool:
     """Whether a copy that we thought to be gone is there again; otherwise its id was given to another one."""
     if known is None:
         return False
-    if known.raw_sha256 == row.raw_sha256:
+    if known.raw_sha256 == one.raw_sha256:
         Message.objects.filter(pk=known.pk).update(
-            disposed_at=None, disposal="", gone_at=None, announced_size=row.announced_size
+            disposed_at=None, disposal="", gone_at=None, announced_size=one.announced_size
         )
         return True
     Message.objects.filter(pk=known.pk, gone_at=None).update(gone_at=timezone.now())
-    row.occurrence = known.occurrence + 1
+    one.occurrence = known.occurrence + 1
     return False
 
 
-def _without_moved(elsewhere: QuerySet[Message], rows: list[Message]) -> tuple[list[Message], list[Message]]:
+def _without_moved(
+    place: Place, elsewhere: QuerySet[Message], copies: list[Kept]
+) -> tuple[list[Kept], list[Kept]]:
     """Bind copies that stood elsewhere to their new place, one for one; what was disposed of is there again."""
-    digests = {row.raw_sha256 for row in rows if row.raw}
-    copies: dict[tuple[str, bool], list[Message]] = defaultdict(list)
+    digests = {one.raw_sha256 for one in copies if one.raw}
+    same: dict[tuple[str, bool], list[Message]] = defaultdict(list)
     for old in elsewhere.filter(raw_sha256__in=digests).only("pk", "raw_sha256", "is_stub", *_PLACE):
-        copies[old.raw_sha256, old.is_stub].append(old)
+        same[old.raw_sha256, old.is_stub].append(old)
     new, bound = [], []
-    for row in rows:
-        if not copies[row.raw_sha256, row.is_stub]:
-            new.append(row)
+    for one in copies:
+        if not same[one.raw_sha256, one.is_stub]:
+            new.append(one)
             continue
-        _bind(copies[row.raw_sha256, row.is_stub].pop(0), row)
-        bound.append(row)
+        _bind(place, same[one.raw_sha256, one.is_stub].pop(0), one)
+        bound.append(one)
     return new, bound
 
 
 _PLACE = ("mailbox_id", "folder", "generation")
 
 
-def _bind(old: Message, row: Message) -> None:
-    if old.generation != row.generation:
+def _bind(place: Place, old: Message, one: Kept) -> None:
+    if old.generation != place.folder.generation:
         left = FolderGeneration.objects.filter(**{name: getattr(old, name) for name in _PLACE})
         left.update(moved_on=F("moved_on") + 1)
     Message.objects.filter(pk=old.pk).update(
-        generation=row.generation,
-        remote_id=row.remote_id,
-        occurrence=row.occurrence,
-        announced_size=row.announced_size,
+        generation=place.folder.generation,
+        remote_id=one.remote_id,
+        occurrence=one.occurrence,
+        announced_size=one.announced_size,
         disposed_at=None,
         disposal="",
         gone_at=None,
@@ -287,7 +346,7 @@ def _bind(old: Message, row: Message) -> None:
 class Decided:
     """A kept message, what was read in it, for whom it is, and which extensions of attachments are blocked."""
 
-    message: Message
+    message: Message | Kept
     parsed: Parsed
     route: Route
     blocked: frozenset[str] = frozenset()
@@ -306,16 +365,16 @@ class Sorter:
         self.rules = rules_of(self.settings)
         self.blocked = self.settings.blocked_extensions()
 
-    def decide(self, read: Iterable[tuple[Message, Parsed]]) -> list[Decided]:
+    def decide(self, read: Iterable[tuple[Message | Kept, Parsed]]) -> list[Decided]:
         """Two queries for the directory, whatever the number of messages."""
-        pairs = list(read)
-        asked = (routing.addresses_in(parsed, self.rules) for _, parsed in pairs)
+        letters = [(message, routing.Letter(parsed, self.rules)) for message, parsed in read]
+        asked = (letter.addresses() for _, letter in letters)
         directory = AddressDirectory(set().union(*asked), self.settings)
-        return [self._decide(message, parsed, directory) for message, parsed in pairs]
-
-    def _decide(self, message: Message, parsed: Parsed, directory: AddressDirectory) -> Decided:
-        route = routing.route(parsed, source_of(self.mailbox), directory, self.rules)
-        return Decided(message, parsed, route, self.blocked)
+        source = source_of(self.mailbox)
+        return [
+            Decided(message, letter.parsed, letter.route(source, directory), self.blocked)
+            for message, letter in letters
+        ]
 
 
 def source_of(mailbox: Mailbox) -> Source:
@@ -336,14 +395,12 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
         decided = _undecided_yet(decided)
         known = same_deliveries(decided)
         reached = [(one, *first_reached(one, known)) for one in decided]
-        Delivery.objects.bulk_create(
-            _delivery(one, target) for one, targets, _ in reached for target in targets
-        )
-        _update([(one, notes) for one, _, notes in reached])
+        rows.insert(Delivery, [_delivery(one, target) for one, targets, _ in reached for target in targets])
+        rows.update(Message, [_columns(one, notes) for one, _, notes in reached])
         if before := _read_before(decided):
             Attachment.objects.filter(message__in=before).delete()
             Body.objects.filter(message__in=before).delete()
-        Attachment.objects.bulk_create(row for one in decided for row in _attachments(one))
+        rows.insert(Attachment, [row for one in decided for row in _attachments(one)])
 
 
 UNDECIDED = (MessageState.RECEIVED, MessageState.QUARANTINED)
@@ -358,9 +415,9 @@ def _undecided_yet(decided: Sequence[Decided]) -> list[Decided]:
     return [one for one in decided if one.message.pk in here]
 
 
-def _read_before(decided: Sequence[Decided]) -> list[Message]:
+def _read_before(decided: Sequence[Decided]) -> list[int]:
     """Those of which something is stored from an earlier try."""
-    return [one.message for one in decided if one.message.state != MessageState.RECEIVED]
+    return [one.message.pk for one in decided if one.message.state != MessageState.RECEIVED]
 
 
 Known = dict[tuple[int, str], int]
@@ -370,10 +427,13 @@ def same_deliveries(decided: Sequence[Decided]) -> Known:
     """(target, same key) → message that reached it already."""
     keys = {same_key(one.route.message) for one in decided} - {""}
     targets = {target.mailbox_id for one in decided for target in one.route.targets}
-    rows = (
-        Delivery.objects.filter(same_key__in=keys, mailbox__in=targets) if keys else Delivery.objects.none()
-    )
-    return {(row.mailbox_id, row.same_key): row.message_id for row in rows}
+    if not keys:
+        return {}
+    known = Delivery.objects.filter(same_key__in=keys, mailbox__in=targets).order_by()
+    return {
+        (row.mailbox_id, row.same_key): row.message_id
+        for row in known.values_list("mailbox_id", "same_key", "message_id", named=True)
+    }
 
 
 def same_key(parsed: Parsed) -> str:
@@ -397,43 +457,27 @@ def first_reached(one: Decided, known: Known) -> tuple[list[Target], list[str]]:
     return reached, notes
 
 
-def _delivery(one: Decided, target: Target) -> Delivery:
-    return Delivery(
-        message=one.message,
-        mailbox_id=target.mailbox_id,
-        rule=target.rule.value,
-        header=target.header[:100],
-        address=target.address[:320],
-        evidence=target.evidence,
-        same_key=same_key(one.route.message),
-    )
+def _delivery(one: Decided, target: Target) -> rows.Row:
+    return {
+        "message_id": one.message.pk,
+        "mailbox_id": target.mailbox_id,
+        "rule": target.rule.value,
+        "header": target.header[:100],
+        "address": target.address[:320],
+        "evidence": target.evidence,
+        "same_key": same_key(one.route.message),
+    }
 
 
-def _update(decided: Sequence[tuple[Decided, list[str]]]) -> None:
-    """Write what was read and decided: one statement for all, where the ORM would build one for each."""
-    rows = [(one.message.pk, _columns(one, notes)) for one, notes in decided]
-    if not rows:
-        return
-    fields = [field for field in Message._meta.concrete_fields if field.name in rows[0][1]]
-    assigned = ", ".join(f"{field.column} = %s" for field in fields)
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"UPDATE {Message._meta.db_table} SET {assigned} WHERE id = %s",  # noqa: S608 - our own names
-            [
-                [*(field.get_db_prep_save(values[field.name], connection) for field in fields), pk]
-                for pk, values in rows
-            ],
-        )
-
-
-def _columns(one: Decided, notes: list[str]) -> dict[str, Any]:
+def _columns(one: Decided, notes: list[str]) -> rows.Row:
     route, quarantined = one.route, not one.route.targets
     return content(route.message) | {
-        "state": MessageState.QUARANTINED if quarantined else MessageState.DELIVERED,
+        "id": one.message.pk,
+        "state": (MessageState.QUARANTINED if quarantined else MessageState.DELIVERED).value,
         "reason": route.reason.value if route.reason and quarantined else "",
         "explanation": route.explanation,
         "considered": "\n".join([*route.considered, *notes]),
-        "waiting_for": route.waiting_for if quarantined else None,
+        "waiting_for_id": route.waiting_for if quarantined else None,
         "same_key": same_key(route.message),
         "shows_forwarded": route.message is not one.parsed,
     }
@@ -452,24 +496,24 @@ def content(parsed: Parsed) -> dict[str, str | datetime | None]:
     }
 
 
-def _attachments(one: Decided) -> Iterator[Attachment]:
+def _attachments(one: Decided) -> Iterator[rows.Row]:
     for number, part in enumerate(one.route.message.attachments, 1):
         because = filetypes.why_blocked(part.name, part.content_type, part.detected_type, one.blocked)
-        yield Attachment(
-            message=one.message,
-            number=number,
-            name=part.name[:255],
-            content_type=part.content_type[:255],
-            content_id=part.content_id,
-            size=part.size,
-            in_forwarded=one.route.message is not one.parsed,
-            detected_type=part.detected_type,
-            is_blocked=bool(because),
-            blocked_because=because,
-        )
+        yield {
+            "message_id": one.message.pk,
+            "number": number,
+            "name": part.name[:255],
+            "content_type": part.content_type[:255],
+            "content_id": part.content_id,
+            "size": part.size,
+            "in_forwarded": one.route.message is not one.parsed,
+            "detected_type": part.detected_type,
+            "is_blocked": bool(because),
+            "blocked_because": because,
+        }
 
 
-def describe(message: Message, parsed: Parsed) -> None:
+def describe(message: Kept, parsed: Parsed) -> None:
     """Write what the header of a stub says, so that people recognise it."""
     Message.objects.filter(pk=message.pk, is_stub=True).update(**content(parsed))
 

@@ -46,7 +46,7 @@ RENUMBERED = (
 
 def enter(lease: Lease, state: SyncState, place: Place) -> bool:
     """Open the ledger of a folder; returns whether its numbers last long enough to delete by them."""
-    place.ledger()
+    _ = place.ledger
     now = leases.now()
     folder = place.folder
     since, changes = state.renumbered_since, state.renumbered

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 
-from ..directory import why_not_receiving
+from ..directory import Receiver, why_not_receiving
 from ..models import (
     Delivery,
     Direction,
@@ -53,7 +53,7 @@ def finish(lease: Lease, sorter: ingest.Sorter, parser: Parser, stopping: Callab
         resume(lease, sorter, parser, stopping)
 
 
-def charge(message: Message) -> None:
+def charge(message: Message | ingest.Kept) -> None:
     """Count a failed attempt that was this message's own."""
     Message.objects.filter(pk=message.pk).update(attempts=F("attempts") + 1)
 
@@ -150,7 +150,7 @@ def deliver_to(message: Message, mailbox: Mailbox, by: User) -> None:
         )
     if mailbox.is_forward_mailbox:
         raise ValidationError("A forward mailbox serves nobody's own mail: choose a user or a queue.")
-    reason = why_not_receiving(mailbox, EmailConfigurationSettings.load())
+    reason = why_not_receiving(Receiver.of(mailbox), EmailConfigurationSettings.load())
     if reason in (Reason.MAILBOX_INACTIVE, Reason.ADDRESS_PENDING, Reason.ADDRESS_REJECTED):
         raise ValidationError(f"{mailbox.name} cannot receive: {REFUSALS[reason]}.")
     with transaction.atomic():

@@ -19,7 +19,7 @@ from .. import alerts, clock
 from ..models import Mailbox, Message, MessageState, SyncState
 from ..routing import Reason
 from . import ingest
-from .ingest import ATTEMPTS, Place, Stub
+from .ingest import ATTEMPTS, Kept, Place, Stub
 from .leases import Lease
 from .parser import Parser, Poison
 
@@ -57,7 +57,7 @@ def headers_of(server: IncomingTransport, large: Sequence[Listed]) -> dict[str, 
     return {one.remote_id: one.raw for one in server.fetch_headers(ids)} if ids else {}
 
 
-def describe(stubs: Sequence[Message], parser: Parser) -> None:
+def describe(stubs: Sequence[Kept], parser: Parser) -> None:
     """Write down subject and sender where the header can be read."""
     headers = zip(stubs, parser.parse_many([stub.raw for stub in stubs]), strict=True)
     for stub, parsed in headers:
