@@ -60,11 +60,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='message',
-            index=models.Index(condition=models.Q(('state', 'quarantined')), fields=['reason', '-received_at'], name='message_by_reason'),
+            index=models.Index(condition=models.Q(('state', 'quarantined')), fields=['state', 'reason', '-received_at'], name='message_by_reason'),
         ),
         migrations.AddIndex(
             model_name='message',
-            index=models.Index(condition=models.Q(('state', 'quarantined')), fields=['mailbox', '-received_at'], name='message_by_collector'),
+            index=models.Index(condition=models.Q(('state', 'quarantined')), fields=['state', 'mailbox', '-received_at'], name='message_by_collector'),
         ),
         migrations.AddIndex(
             model_name='message',

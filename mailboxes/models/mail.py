@@ -105,10 +105,15 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["-received_at", "-id"], name="message_newest"),
             models.Index(fields=["state", "-received_at"], name="message_by_state"),
-            # Quarantine by reason and by collecting mailbox: counted and listed without a look at other rows.
-            models.Index(fields=["reason", "-received_at"], condition=QUARANTINED, name="message_by_reason"),
+            # Quarantine by reason and by collecting mailbox: counted and listed without a look at any row.
+            # SQLite asks the row for every column that is not in the index, even for the one of the condition.
             models.Index(
-                fields=["mailbox", "-received_at"], condition=QUARANTINED, name="message_by_collector"
+                fields=["state", "reason", "-received_at"], condition=QUARANTINED, name="message_by_reason"
+            ),
+            models.Index(
+                fields=["state", "mailbox", "-received_at"],
+                condition=QUARANTINED,
+                name="message_by_collector",
             ),
             models.Index(fields=["mailbox", "-received_at"], name="message_of_mailbox"),
             models.Index(fields=["mailbox", "collected_at"], name="message_collected"),
