@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
@@ -140,7 +140,11 @@ class _Head:
 
     def __init__(self, fields: Sequence[mime.Field], defects: Defects) -> None:
         self._fields = fields
-        self._topmost = mime.topmost(fields)
+        self._named: dict[str, list[bytes | str]] = {}
+        for name, value in fields:
+            self._named.setdefault(name.lower(), []).append(value)
+        self._topmost = {name: values[0] for name, values in self._named.items()}
+        self._texts: dict[str, str] = {}
         self._defects = defects
         self._charset = mime.parameter(mime.content_value(self._topmost, "content-type"), "charset")
 
@@ -149,20 +153,31 @@ class _Head:
         return self._written(self._topmost.get(name, b""))
 
     def text(self, name: str) -> str:
-        return mime.decoded(self.written(name))
+        """The same, decoded."""
+        if name not in self._texts:
+            self._texts[name] = mime.decoded(self.written(name))
+        return self._texts[name]
 
     def addresses(self, name: str) -> list[Address]:
         """The addresses of all fields of this name."""
-        values = [value for written, value in self._fields if written.lower() == name]
         found = [
-            address for value in values for address in addresses(self._readable(value), MAX_ADDRESSES + 1)
+            address
+            for value in self._named.get(name, ())
+            for address in addresses(self._readable(value), MAX_ADDRESSES + 1)
         ]
         if len(found) > MAX_ADDRESSES:
             self._defects.note(f"only the first {MAX_ADDRESSES} addresses of {name.title()} were read")
         return found[:MAX_ADDRESSES]
 
     def headers(self) -> tuple[Header, ...]:
-        return tuple(self._header(name, value) for name, value in self._fields)
+        return tuple(
+            [
+                Header(name, value)
+                if isinstance(value, str) and "=?" not in value
+                else self._header(name, value)
+                for name, value in self._fields
+            ]
+        )
 
     def _header(self, name: str, value: bytes | str) -> Header:
         if len(value) > mime.MAX_SHOWN_FIELD:
@@ -324,7 +339,10 @@ def _message_id(written: str) -> str:
 _YEAR_ZERO = re.compile(r"[A-Za-z] 0{3,}\b")
 _ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 
-_RFC_5322_DATE = re.compile(r"(?:[A-Z][a-z]{2}, )?\d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:[0-5]\d [+-]\d{4}")
+_RFC_5322_DATE = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?(\d\d?) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):([0-5]\d) ([+-]\d\d)(\d\d)", re.ASCII
+)
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 _AS_RFC_5322 = [
     (r"\([^()]*\)", " "),  # comments
@@ -342,12 +360,29 @@ _AS_RFC_5322 = [
 """What programs write instead of the Date of RFC 5322, and how it is meant."""
 
 
+def _exact_date(written: str) -> datetime | None:
+    """A date that is written exactly as RFC 5322 has it; None for any other."""
+    found = _RFC_5322_DATE.fullmatch(written)
+    if found is None or found[2] not in _MONTHS:
+        return None
+    day, month, year, hour, minute, second, hours, minutes = found.groups()
+    east = timedelta(hours=int(hours), minutes=int(hours[0] + minutes))
+    zone = timezone(east)
+    return datetime(
+        int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=zone
+    )
+
+
 def _plain_date(written: str) -> str:
-    if _RFC_5322_DATE.fullmatch(written):
-        return written
     for pattern, meant in _AS_RFC_5322:
         written = re.sub(pattern, meant, written)
     return written
+
+
+def _any_date(written: str) -> datetime:
+    if _ISO_8601.match(written):
+        return datetime.fromisoformat(written)
+    return parsedate_to_datetime(_plain_date(written))
 
 
 def _sent_at(written: str) -> datetime | None:
@@ -356,8 +391,7 @@ def _sent_at(written: str) -> datetime | None:
     if _YEAR_ZERO.search(written):
         return None
     try:
-        iso = _ISO_8601.match(written)
-        date = datetime.fromisoformat(written) if iso else parsedate_to_datetime(_plain_date(written))
+        date = _exact_date(written) or _any_date(written)
         date = date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
