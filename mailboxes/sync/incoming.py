@@ -180,7 +180,7 @@ class Pass:
                     disposing.names_changed = False
                 if not go_on(reading, disposing):
                     return
-                self.tally.more = self.tally.wanted >= self.profile.messages_per_cycle
+                self.tally.more = self.tally.more or self._is_full()
         finally:  # whatever ended it, what was kept is not left lying
             self._deliver_opened()
 
@@ -214,9 +214,11 @@ class Pass:
 
     def _yields(self) -> bool:
         """Whether the rest of the list stays for the next pass."""
-        full = self.tally.wanted >= self.profile.messages_per_cycle
-        self.tally.more = full or self.must_yield()
+        self.tally.more = self._is_full() or self.must_yield()
         return self.tally.more
+
+    def _is_full(self) -> bool:
+        return self.tally.wanted >= self.profile.messages_per_cycle
 
     def _move_on(self, reading: _Reading, position: str) -> None:
         """Everything up to here is dealt with, be it by an earlier pass."""

@@ -10,7 +10,19 @@ import pytest
 from emailprofiles.transports import TRANSPORTS
 from emailprofiles.transports.imap import Imap
 from emailprofiles.wire import Fetched
-from mailboxes.models import Alert, Delivery, Message, MessageState, ServerCircuit, SyncState
+from mailboxes.models import (
+    Alert,
+    ConfigurationTest,
+    Delivery,
+    Direction,
+    Message,
+    MessageState,
+    ServerCircuit,
+    SyncState,
+)
+from mailboxes.sync import leases, plan
+from mailboxes.sync.incoming import synchronize
+from mailboxes.sync.parser import Parser
 
 from .conftest import Office, enable, letter
 
@@ -119,3 +131,31 @@ def test_a_message_that_breaks_the_connection_does_not_put_the_whole_server_in_d
     state = SyncState.objects.get(mailbox=office.forward, direction="incoming")
     assert (state.failures, state.enabled) == (1, True)
     assert "Internal error" not in state.last_error
+
+
+def test_a_pass_ends_between_two_batches_when_somebody_asks_for_a_test(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "BATCH_MESSAGES", 1)
+    office.user("noah")
+    office.arrives(*[letter(f"Letter {n}", Delivered_To="noah@contoso.com") for n in range(4)])
+    state = office.forward.states.get(direction=Direction.INCOMING)
+    lease = leases.seize(state.pk, leases.this_process())
+    assert lease is not None
+    asked: list[bool] = []
+
+    def stopping() -> bool:
+        assert len(asked) < 50, "the pass goes round and round"
+        asked.append(True)
+        if Message.objects.exists() and not office.forward.tests.filter(finished_at=None).exists():
+            ConfigurationTest.request(office.forward, None)
+        return False
+
+    parser = Parser()
+    try:
+        tally = synchronize(lease, parser, stopping)
+    finally:
+        parser.close()
+    assert (tally.more, tally.collected) == (True, 1)
+    assert office.delivered() == {"Letter 0": ["Noah"]}
+    assert len(office.on_server()) == 3
