@@ -1,8 +1,8 @@
 """Test & Enable: the real line, stopped early, told step by step.
 
-A test is a row that a person requested and a worker claimed. Each step is written when it ends, so that
-the page can show it at once and after a reload. All directions are tested even if one fails; a direction
-that passes is enabled in one transaction.
+A test is a row that a person requested and a worker claimed. Each step is written when it ends, or a moment
+later together with the next, so that the page shows it and shows it after a reload. All directions are tested
+even if one fails; what came of them is written in one transaction, with the directions that it enables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -24,6 +23,7 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Step, StepName
 
 from . import alerts, connections
+from .diary import Diary
 from .models import (
     ConfigurationTest,
     Direction,
@@ -33,11 +33,9 @@ from .models import (
     StepState,
     SyncState,
     TestStatus,
-    TestStep,
 )
 from .standing import Office, Precondition, preconditions
 from .survey import WHAT_IS_THERE, Abandoned, is_due, progress, take
-from .sync import leases
 from .sync.leases import LeaseLost
 from .sync.parser import Parser
 
@@ -86,9 +84,13 @@ def plan_of(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> list[s
 
 
 def run(
-    test: ConfigurationTest, stopping: Callable[[], bool] = lambda: False, parser: Parser | None = None
+    test: ConfigurationTest,
+    stopping: Callable[[], bool] = lambda: False,
+    parser: Parser | None = None,
+    diary: Diary | None = None,
 ) -> dict[str, str]:
-    """Execute a claimed test; returns the status of each tested direction. Without a `parser` one is started.
+    """Execute a claimed test; returns the status of each tested direction. Without a `parser` one is started,
+    without a `diary` steps are seen when the test ends.
 
     Raises nothing a server can cause, Abandoned when it was told to stop before the end, and LeaseLost
     when another worker took the test over: then nothing of this run counts.
@@ -96,21 +98,21 @@ def run(
     mailbox = Mailbox.objects.select_related("server_profile", "user", "queue", "owner").get(
         pk=test.mailbox_id
     )
+    diary = diary or Diary(test)
     results: dict[str, str] = {}
     for direction in Direction.values:
         if plan(mailbox, direction):
-            passed = _Climb(test, mailbox, direction, stopping, parser).to_the_top()
+            passed = _Climb(diary, mailbox, direction, stopping, parser).to_the_top()
             results[direction] = TestStatus.SUCCESS if passed else TestStatus.FAILURE
-    if _finish(test, mailbox, results):
+    if _finish(diary, mailbox, results):
         _tell(mailbox, results)
     return results
 
 
-def _finish(test: ConfigurationTest, mailbox: Mailbox, results: dict[str, str]) -> bool:
+def _finish(diary: Diary, mailbox: Mailbox, results: dict[str, str]) -> bool:
     """Close the test with what came of it; whether it enables, as it is asked for by now. Raises LeaseLost."""
-    with transaction.atomic():
-        leases.hold(test)
-        row = ConfigurationTest.objects.select_for_update().get(pk=test.pk)
+    with diary.writing():
+        row = ConfigurationTest.objects.select_for_update().get(pk=diary.test.pk)
         if row.enables:
             for direction, status in results.items():
                 _record(mailbox, direction, status)
@@ -143,19 +145,19 @@ def _tell(mailbox: Mailbox, results: dict[str, str]) -> None:
 
 
 class _Climb:
-    """One direction's way up its ladder; each step is stored as it ends."""
+    """One direction's way up its ladder; each step is noted as it ends."""
 
     def __init__(
         self,
-        test: ConfigurationTest,
+        diary: Diary,
         mailbox: Mailbox,
         direction: str,
         stopping: Callable[[], bool],
         parser: Parser | None,
     ) -> None:
         self.parser = parser
-        self.test, self.mailbox, self.direction, self.stopping = test, mailbox, direction, stopping
-        self.names = plan_of(test, mailbox, direction)
+        self.diary, self.mailbox, self.direction, self.stopping = diary, mailbox, direction, stopping
+        self.names = plan_of(diary.test, mailbox, direction)
         self.number = 0
         self.began = time.monotonic()
 
@@ -163,7 +165,7 @@ class _Climb:
         """Whether every step passed."""
         try:
             for step in self._steps():
-                self._store(step.name, StepState.PASSED, seen=step.seen)
+                self._note(step.name, StepState.PASSED, seen=step.seen)
         except MailError as error:
             self._fail(error)
             return False
@@ -180,12 +182,12 @@ class _Climb:
             return _forward_steps(self.mailbox)
         if self.direction == Direction.OUTGOING:
             return outgoing_steps(self.mailbox)
-        look = partial(take, self.test, stopping=self.stopping, parser=self.parser)
+        look = partial(take, self.diary, stopping=self.stopping, parser=self.parser)
         return incoming_steps(self.mailbox, look if WHAT_IS_THERE in self.names else None)
 
     def _fail(self, error: MailError) -> None:
         name = str(error.step) if error.step else self.names[self.number]
-        self._store(
+        self._note(
             name,
             StepState.FAILED,
             cause=f"{error}.",
@@ -194,17 +196,20 @@ class _Climb:
             server_words=error.server_words,
         )
         for later in self.names[self.number :]:
-            self._store(later, StepState.NOT_REACHED)
+            self._note(later, StepState.NOT_REACHED)
 
-    def _store(self, name: str, state: StepState, **said: str) -> None:
+    def _note(self, name: str, state: StepState, **said: str) -> None:
         now = time.monotonic()
         took = None if state == StepState.NOT_REACHED else round((now - self.began) * 1000)
         self.number, self.began = self.number + 1, now
-        step = TestStep(test=self.test, direction=self.direction, number=self.number, name=str(name), **said)
-        step.state, step.duration_ms = state, took
-        with transaction.atomic():
-            leases.hold(self.test)
-            step.save(force_insert=True)
+        self.diary.add(
+            direction=self.direction,
+            number=self.number,
+            name=str(name),
+            state=state,
+            duration_ms=took,
+            **said,
+        )
 
 
 def incoming_steps(

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
-from django.db import transaction
-
 from emailprofiles.network import day
 from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Folder, Listed, Step
 
+from .diary import Diary
 from .models import (
     ConfigurationTest,
     Direction,
@@ -31,7 +30,7 @@ from .models import (
 )
 from .parsing import Parsed
 from .routing import REASON_LABELS, Reason
-from .sync import ingest, leases, plan
+from .sync import ingest, plan
 from .sync.parser import Parser, Poison
 
 WHAT_IS_THERE = "what is there"
@@ -76,7 +75,7 @@ def progress(test: ConfigurationTest) -> str:
 
 
 def take(
-    test: ConfigurationTest,
+    diary: Diary,
     mailbox: Mailbox,
     server: IncomingTransport,
     stopping: Callable[[], bool],
@@ -89,16 +88,13 @@ def take(
     """
     contents = _Contents(mailbox, server.open(), limits)
     _count(contents, server, stopping)
-    survey = contents.as_survey(test)
-    with transaction.atomic():
-        leases.hold(test)
-        Survey.objects.filter(test=test).delete()  # of an attempt that died
-        survey.save()
+    survey = contents.as_survey(diary.test)
+    _begin(diary, survey)
     with nullcontext(parser) if parser else Parser() as reader:
-        look = _Look(survey, server, ingest.Sorter(mailbox), reader, stopping)
+        look = _Look(diary, survey, server, ingest.Sorter(mailbox), reader, stopping)
         shares = look.through(contents.sample(), time.monotonic() + limits.reading)
         shares[None, Reason.TOO_LARGE.value] += contents.large
-    _store(survey, shares)
+    _store(diary, survey, shares)
     return Step(WHAT_IS_THERE, sentence(survey))  # type: ignore[arg-type]  # a step of ours, not of a transport
 
 
@@ -186,6 +182,7 @@ Shares = Counter[tuple[int | None, str]]
 class _Look:
     """Reads and routes a sample, telling how far it is."""
 
+    diary: Diary
     survey: Survey
     server: IncomingTransport
     sorter: ingest.Sorter
@@ -196,11 +193,12 @@ class _Look:
     def through(self, sample: list[Listed], until: float) -> Shares:
         """Where the messages would go; ends early when the clock passes `until`. Raises Abandoned, LeaseLost."""
         shares: Shares = Counter()
-        for ids in _handfuls(sample):
+        for number, ids in enumerate(_handfuls(sample)):
+            if number:
+                _tell(self.diary, self.survey)
             read = list(self._read(ids, until))
             shares.update(_shares(read, self.sorter, self.known))
             self.survey.looked_at += len(read)
-            _tell(self.survey)
             if time.monotonic() > until:
                 break
         return shares
@@ -238,15 +236,19 @@ def _shares(
             yield None, one.route.reason.value if one.route.reason and not one.route.targets else SAME_MAIL
 
 
-def _tell(survey: Survey) -> None:
-    with transaction.atomic():
-        leases.hold(survey.test)
+def _begin(diary: Diary, survey: Survey) -> None:
+    with diary.writing():
+        survey.save()
+
+
+def _tell(diary: Diary, survey: Survey) -> None:
+    with diary.writing():
         survey.save(update_fields=["looked_at"])
 
 
-def _store(survey: Survey, shares: Shares) -> None:
-    with transaction.atomic():
-        leases.hold(survey.test)
+def _store(diary: Diary, survey: Survey, shares: Shares) -> None:
+    with diary.writing():
+        survey.save(update_fields=["looked_at"])
         SurveyShare.objects.bulk_create(
             SurveyShare(survey=survey, mailbox_id=mailbox, reason=reason, messages=count)
             for (mailbox, reason), count in shares.most_common()

@@ -26,6 +26,7 @@ from ..models import (
     EmailConfigurationSettings,
     Mailbox,
     ServerCircuit,
+    Survey,
     SyncState,
     Watch,
 )
@@ -239,8 +240,10 @@ def own_test(mailbox: Mailbox, holder: str, *, enables: bool = True) -> Configur
 
 
 def take_test(test: ConfigurationTest, holder: str, moment: datetime) -> ConfigurationTest:
-    """Make this test ours; steps of a dead attempt are thrown away."""
-    test.steps.all().delete()
+    """Make this test ours; what a dead attempt wrote is thrown away."""
+    if test.started_at is not None:
+        test.steps.all().delete()
+        Survey.objects.filter(test=test).delete()
     test.lease_holder, test.lease_until, test.fence = holder, moment + LENGTH, test.fence + 1
     test.started_at = moment
     test.save(update_fields=["lease_holder", "lease_until", "fence", "started_at"])

@@ -25,6 +25,7 @@ from emailprofiles.errors import MailError
 from emailprofiles.models import EmailServerProfile
 
 from .. import alerts, bulk, configtest
+from ..diary import SOON, Diary
 from ..models import (
     BulkCommand,
     ConfigurationTest,
@@ -381,7 +382,8 @@ def run_test(
     """Run a claimed test while no pass works on the mailbox; None when it was left to another worker."""
     state = SyncState.objects.get(mailbox=test.mailbox_id, direction=Direction.INCOMING)
     held: list[Lease] = []
-    with _kept(test, held):
+    diary = Diary(test)
+    with _kept(diary, held):
         while lease is None and (lease := leases.seize(state.pk, leases.this_process())) is None:
             if stopping():
                 leases.let_go(test)
@@ -389,7 +391,7 @@ def run_test(
             time.sleep(0.1)  # the pass yields at its next batch, since this test is asked for
         held.append(lease)
         try:
-            return configtest.run(test, stopping, parser)
+            return configtest.run(test, stopping, parser, diary)
         except Abandoned:
             leases.let_go(test)
             return None
@@ -401,10 +403,10 @@ def run_test(
 
 
 @contextmanager
-def _kept(test: ConfigurationTest, held: list[Lease]) -> Iterator[None]:
-    """Renew a test, and what it holds, from a thread of its own: a step may take longer than a lease lasts."""
+def _kept(diary: Diary, held: list[Lease]) -> Iterator[None]:
+    """Renew a test, what it holds and what it shows from a thread of its own: a step may take longer than a lease."""
     ended = threading.Event()
-    heart = threading.Thread(target=_renew, args=(test, held, ended), name="test-heartbeat", daemon=True)
+    heart = threading.Thread(target=_keep, args=(diary, held, ended), name="test-heartbeat", daemon=True)
     heart.start()
     try:
         yield
@@ -413,12 +415,16 @@ def _kept(test: ConfigurationTest, held: list[Lease]) -> Iterator[None]:
         heart.join()
 
 
-def _renew(test: ConfigurationTest, held: list[Lease], ended: threading.Event) -> None:
+def _keep(diary: Diary, held: list[Lease], ended: threading.Event) -> None:
+    renewed = time.monotonic()
     try:
-        while not ended.wait(leases.RENEWAL_SECONDS):
+        while not ended.wait(SOON):
             try:
-                leases.hold(test)
-                leases.renew(list(held))
+                diary.write_if_late()
+                if time.monotonic() - renewed >= leases.RENEWAL_SECONDS:
+                    renewed = time.monotonic()
+                    leases.hold(diary.test)
+                    leases.renew(list(held))
             except DatabaseError as error:
                 log.warning("No heartbeat of a test this time: %s", error)
     except LeaseLost:  # the test notices at its next step

@@ -337,7 +337,7 @@ def test_twenty_mailboxes_are_tested_against_a_real_server(office: Office) -> No
 def test_a_killed_engine_tests_the_rest_and_repeats_what_it_was_at(office: Office) -> None:
     some = readers(office, 5)
     command = asked(office, Command.TEST, *some)
-    process = start("-m", "tests.sync.stopped", "after mailboxes.configtest:_Climb._store", "20")
+    process = start("-m", "tests.sync.stopped", "after mailboxes.configtest:_Climb._note", "20")
     _, words = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, words
     under_way = command.items.filter(state="running")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import configtest
-from mailboxes.models import Alert, ConfigurationTest, Mailbox
+from mailboxes.models import Alert, ConfigurationTest, Mailbox, TestStep
 from mailboxes.standing import Office as Snapshot
 from mailboxes.standing import first_unmet, standing
+from mailboxes.sync import leases
+from mailboxes.sync.worker import run_test
 from tests.servers import EXPIRED, GOOD, NO_PLAINTEXT, UNTRUSTED, WRONG_NAME, SmtpSink, free_port
 
 from .conftest import Office, letter
@@ -169,3 +175,37 @@ def test_the_command_tests_without_an_engine(office: Office, capsys: pytest.Capt
         call_command("test_mailbox", "forwardmailbox@contoso.com", "--json")
     assert ended.value.code == 1
     assert "wrong staple" not in capsys.readouterr().out
+
+
+def test_a_step_that_takes_long_leaves_none_before_it_unseen(office: Office) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never greets
+        EmailServerProfile.objects.filter(pk=office.profile.pk).update(
+            incoming_port=silent.getsockname()[1], timeout_seconds=5
+        )
+        test = leases.own_test(office.forward, leases.this_process())
+        assert test is not None
+        runner = threading.Thread(target=_run_and_close, args=(test,))
+        runner.start()
+        time.sleep(2)
+        seen = list(TestStep.objects.filter(test=test).values_list("name", "state"))
+        test.refresh_from_db()
+        assert test.finished_at is None
+        runner.join(20)
+    assert seen == [(name, "passed") for name in ("settings complete", "name resolved", "port reached")]
+    last = TestStep.objects.filter(test=test, state="failed").get()
+    assert (last.name, last.number) == ("greeting and capabilities", 4)
+
+
+def _run_and_close(test: ConfigurationTest) -> None:
+    try:
+        run_test(test, lambda: False)
+    finally:
+        connection.close()
+
+
+def test_steps_that_are_quick_are_written_together(office: Office) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        configtest.run(ConfigurationTest.request(office.forward, None))
+    written = [query for query in queries if 'INSERT INTO "mailboxes_teststep"' in query["sql"]]
+    assert len(written) == 1
+    assert TestStep.objects.filter(test__requested_by=None, state="passed").count() >= 8

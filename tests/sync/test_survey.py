@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from emailprofiles.transports import IncomingTransport
 from mailboxes import configtest, connections, survey
+from mailboxes.diary import Diary
 from mailboxes.models import ConfigurationTest, EmailConfigurationSettings, Mailbox, Message, Survey, TestStep
 from mailboxes.sync import leases
 from mailboxes.sync.incoming import synchronize
@@ -141,7 +142,7 @@ def test_a_message_that_ends_the_parser_cannot_be_read_then_as_now(office: Offic
     office.arrives(b"crash", letter("Next", Delivered_To="noah@contoso.com"), b"grow", b"exit")
     test = ConfigurationTest.request(office.forward, None, enables=False)
     with opened(office) as server, misbehaving() as parser:
-        survey.take(test, office.forward, server, lambda: False, parser=parser)
+        survey.take(Diary(test), office.forward, server, lambda: False, parser=parser)
     found = Survey.objects.get(test=test)
     assert found.looked_at == 4
     foretold = shares(found)
@@ -209,7 +210,7 @@ def test_of_many_only_the_newest_are_read_and_the_page_says_so(office: Office, c
     test = ConfigurationTest.request(office.forward, None, enables=False)
     with opened(office) as server:
         limits = survey.Limits(octets=5_000, listed_at_once=7)
-        survey.take(test, office.forward, server, lambda: False, limits)
+        survey.take(Diary(test), office.forward, server, lambda: False, limits)
     found = Survey.objects.get()
     assert found.messages == found.wanted == 21
     assert 0 < found.looked_at < 6
@@ -242,7 +243,7 @@ def test_an_engine_that_is_killed_leaves_the_look_to_the_next(office: Office) ->
     office.arrives(*mixed(never_run(office)))
     before = untouched(office)
     test = ConfigurationTest.request(office.forward, None, enables=False)
-    for place in ("after mailboxes.survey:_tell", "before mailboxes.survey:_store"):
+    for place in ("after mailboxes.survey:_begin", "before mailboxes.survey:_store"):
         killed = subprocess.run(
             [sys.executable, "-m", "tests.sync.stopped", place, "1"], env=environment(), check=False
         )
@@ -286,7 +287,7 @@ def test_a_look_that_takes_too_long_says_what_it_saw(office: Office) -> None:
         return False
 
     with opened(office) as server:
-        survey.take(test, office.forward, server, slow, survey.Limits(reading=1.0))
+        survey.take(Diary(test), office.forward, server, slow, survey.Limits(reading=1.0))
     found = Survey.objects.get(test=test)
     assert 0 < found.looked_at < 90
     assert shares(found) == {"Noah": found.looked_at}
@@ -304,7 +305,7 @@ def test_a_folder_that_takes_too_long_to_count_is_not_looked_at(office: Office, 
         return False
 
     with opened(office) as server:
-        survey.take(test, office.forward, server, slow, limits)
+        survey.take(Diary(test), office.forward, server, slow, limits)
     found = Survey.objects.get(test=test)
     assert (found.looked_at, shares(found)) == (0, {})
     assert 0 < found.messages < 9
