@@ -4,7 +4,7 @@
 
     waiting → done | refused        every command but *Test & Enable*: one transaction for each item, through
                                     `lifecycle`, so that every rule holds; `carry_out`, under a lease
-    waiting → running → done | refused      *Test & Enable*: `claim_test` makes a test of an item when a seat
+    waiting → running → done | refused      *Test & Enable*: `claim_tests` makes a test of an item when a seat
                                     is free, `settle` tells how it ended
     waiting → stopped               somebody pressed *Stop*
 
@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -282,40 +283,64 @@ class Claimed:
     lease: Lease | None
 
 
-def claim_test(holder: str) -> Claimed | None:
-    """The next test of a bulk command, within its server's connection budget; or one whose worker died."""
+def claim_tests(seats: int, holder: str) -> list[Claimed]:
+    """The next tests of bulk commands, within their servers' connection budgets; first those whose worker died."""
+    try:
+        return _claim_tests(seats, holder)
+    except (
+        IntegrityError
+    ):  # a person asked for the test of one of them at this very moment: the next round sees it
+        return []
+
+
+def _claim_tests(seats: int, holder: str) -> list[Claimed]:
     with transaction.atomic():
         leases.one_claim_at_a_time()
         moment = leases.now()
-        test = _abandoned(moment) or _begun(leases.Budgets(moment).exhausted())
-        if test is None:
-            return None
-        state = SyncState.objects.get(mailbox=test.mailbox_id, direction=Direction.INCOMING)
-        return Claimed(leases.take_test(test, holder, moment), leases.seize(state.pk, holder))
+        tests = list(_abandoned(moment)[:seats])
+        tests += _begun(leases.Budgets(moment), seats - len(tests))
+        leases.take_tests(tests, holder, moment)
+        mailboxes = [test.mailbox_id for test in tests]
+        states = SyncState.objects.filter(mailbox__in=mailboxes, direction=Direction.INCOMING)
+        held = {lease.mailbox_id: lease for lease in (leases.seize_all(states, holder) if tests else ())}
+        return [Claimed(test, held.get(test.mailbox_id)) for test in tests]
 
 
-def _abandoned(moment: datetime) -> ConfigurationTest | None:
+def _abandoned(moment: datetime) -> QuerySet[ConfigurationTest]:
     of_many = BulkCommandItem.objects.filter(test=OuterRef("pk"), state=ItemState.RUNNING)
     under_way = ConfigurationTest.objects.filter(Exists(of_many), finished_at=None)
     holders = list(under_way.values_list("lease_holder", flat=True))
-    return under_way.filter(leases.free(moment, holders)).order_by("pk").first()
+    return under_way.filter(leases.free(moment, holders)).order_by("pk")
 
 
-def _begun(full: list[int]) -> ConfigurationTest | None:
-    """A test of the first item that waits, whose server has room, and that nobody tests just now."""
-    tested = ConfigurationTest.objects.filter(mailbox=OuterRef("mailbox"), finished_at=None)
-    for bulk in BulkCommand.objects.filter(command=Command.TEST, finished_at=None).order_by(
-        "requested_at", "pk"
-    ):
+def _begun(budgets: leases.Budgets, seats: int) -> list[ConfigurationTest]:
+    """Tests of the first items that wait, whose servers have room, and that nobody tests just now."""
+    tests: list[ConfigurationTest] = []
+    open_commands = BulkCommand.objects.filter(command=Command.TEST, finished_at=None)
+    for bulk in open_commands.order_by("requested_at", "pk"):
+        if len(tests) == seats:
+            break
         if bulk.started_at is None:
             _begin_tests(bulk)
-        free = _waiting(bulk).exclude(mailbox__server_profile__in=full).exclude(Exists(tested))
-        if item := free.select_related("mailbox").first():
-            item.test = ConfigurationTest.request(item.mailbox, bulk.requested_by)
-            item.state = ItemState.RUNNING
-            item.save(update_fields=["test", "state"])
-            return item.test
-    return None
+        tests += _requested(bulk, _with_room(bulk, budgets, seats - len(tests)))
+    return tests
+
+
+def _with_room(bulk: BulkCommand, budgets: leases.Budgets, seats: int) -> list[BulkCommandItem]:
+    tested = ConfigurationTest.objects.filter(mailbox=OuterRef("mailbox"), finished_at=None)
+    free = _waiting(bulk).exclude(mailbox__server_profile__in=budgets.exhausted()).exclude(Exists(tested))
+    items = free.select_related("mailbox__server_profile").defer("mailbox__password")[: seats * 4]
+    return list(islice((item for item in items if budgets.admit_test(item.mailbox.server_profile)), seats))
+
+
+def _requested(bulk: BulkCommand, items: list[BulkCommandItem]) -> list[ConfigurationTest]:
+    """A test for each of these items, which run from now on."""
+    tests = [ConfigurationTest(mailbox=item.mailbox, requested_by=bulk.requested_by) for item in items]
+    ConfigurationTest.objects.bulk_create(tests)
+    for item, test in zip(items, tests, strict=True):
+        item.test, item.state = test, ItemState.RUNNING
+    BulkCommandItem.objects.bulk_update(items, ["test", "state"])
+    return tests
 
 
 def _begin_tests(bulk: BulkCommand) -> None:
@@ -330,9 +355,11 @@ def settle() -> None:
     """Tell of each test that has ended how it ended; finish the commands whose last one it was."""
     running = BulkCommandItem.objects.filter(state=ItemState.RUNNING, bulk_command__finished_at=None)
     running.filter(test=None).update(state=ItemState.WAITING)  # its test was deleted: once more
-    for item in running.filter(test__finished_at__isnull=False).select_related("test"):
+    ended = list(running.filter(test__finished_at__isnull=False).prefetch_related("test__steps"))
+    for item in ended:
         assert item.test is not None
-        _say(item, *outcome(item.test))
+        (item.state, item.said), item.finished_at = outcome(item.test), timezone.now()
+    BulkCommandItem.objects.bulk_update(ended, ["state", "said", "finished_at"], batch_size=_AT_A_TIME)
     for bulk in BulkCommand.objects.filter(command=Command.TEST, finished_at=None, started_at__isnull=False):
         _finish(bulk)
 

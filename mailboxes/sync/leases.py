@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from django.db import connection, transaction
@@ -28,6 +29,7 @@ from ..models import (
     ServerCircuit,
     Survey,
     SyncState,
+    TestStep,
     Watch,
 )
 
@@ -99,14 +101,10 @@ def claim(seats: int, holder: str, *, among: Q | None = None) -> list[Lease]:
     with transaction.atomic():
         one_claim_at_a_time()
         moment = now()
-        leases: list[Lease] = []
         budgets = Budgets(moment)
-        for state in due(moment, among=among).select_related("mailbox__server_profile")[: seats * 20]:
-            if len(leases) == seats:
-                break
-            if budgets.admit(state):
-                leases.append(take(state, holder, moment))
-        return leases
+        waiting = due(moment, among=among).select_related("mailbox__server_profile")[: seats * 20]
+        admitted = (state for state in waiting if budgets.admit(state))
+        return take_all(list(islice(admitted, seats)), holder, moment)
 
 
 def due(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:
@@ -155,6 +153,14 @@ class Budgets:
             return False
         if profile.pk in self._circuits and not self._probe(self._circuits[profile.pk]):
             return False
+        return self.admit_test(profile)
+
+    def admit_test(self, profile: EmailServerProfile | None) -> bool:
+        """A test asks the server even when it is in trouble; one without a server needs no connection."""
+        if profile is None:
+            return True
+        if self._used[profile.pk] >= profile.max_concurrent_connections:
+            return False
         self._used[profile.pk] += 1
         return True
 
@@ -183,21 +189,26 @@ def _connections(held: QuerySet[SyncState] | QuerySet[Watch]) -> Counter[int]:
     return Counter(dict(rows))
 
 
-def take(state: SyncState, holder: str, moment: datetime) -> Lease:
-    """Make this row ours; the caller has seen that it is free, in this transaction."""
-    SyncState.objects.filter(pk=state.pk).update(
+def take_all(states: Sequence[SyncState], holder: str, moment: datetime) -> list[Lease]:
+    """Make these rows ours; the caller has seen that they are free, in this transaction."""
+    SyncState.objects.filter(pk__in=[state.pk for state in states]).update(
         lease_holder=holder, lease_until=moment + LENGTH, fence=F("fence") + 1, last_run_at=moment
     )
-    return Lease(state.pk, state.mailbox_id, holder, state.fence + 1)
+    return [Lease(state.pk, state.mailbox_id, holder, state.fence + 1) for state in states]
 
 
 def seize(state_id: int, holder: str) -> Lease | None:
     """Take one direction, due or not, if it is free now (Test & Enable, `synchronize --mailbox`)."""
+    leases = seize_all(SyncState.objects.filter(pk=state_id), holder)
+    return leases[0] if leases else None
+
+
+def seize_all(states: QuerySet[SyncState], holder: str) -> list[Lease]:
+    """The same for those of these directions that are free now."""
     with transaction.atomic():
         moment = now()
-        rows = SyncState.objects.select_for_update().filter(free(moment, _holders()), pk=state_id)
-        state = rows.first()
-        return take(state, holder, moment) if state else None
+        free_now = list(states.select_for_update().filter(free(moment, _holders())))
+        return take_all(free_now, holder, moment)
 
 
 def renew(leases: Iterable[Lease]) -> None:
@@ -241,13 +252,22 @@ def own_test(mailbox: Mailbox, holder: str, *, enables: bool = True) -> Configur
 
 def take_test(test: ConfigurationTest, holder: str, moment: datetime) -> ConfigurationTest:
     """Make this test ours; what a dead attempt wrote is thrown away."""
-    if test.started_at is not None:
-        test.steps.all().delete()
-        Survey.objects.filter(test=test).delete()
-    test.lease_holder, test.lease_until, test.fence = holder, moment + LENGTH, test.fence + 1
-    test.started_at = moment
-    test.save(update_fields=["lease_holder", "lease_until", "fence", "started_at"])
+    take_tests([test], holder, moment)
     return test
+
+
+def take_tests(tests: Sequence[ConfigurationTest], holder: str, moment: datetime) -> None:
+    """The same for several."""
+    keys = [test.pk for test in tests]
+    if begun := [test.pk for test in tests if test.started_at is not None]:
+        TestStep.objects.filter(test__in=begun).delete()
+        Survey.objects.filter(test__in=begun).delete()
+    ours = {"lease_holder": holder, "lease_until": moment + LENGTH, "started_at": moment}
+    ConfigurationTest.objects.filter(pk__in=keys).update(**ours, fence=F("fence") + 1)
+    for test in tests:
+        test.fence += 1
+        for name, value in ours.items():
+            setattr(test, name, value)
 
 
 def _claimed(test: ConfigurationTest) -> QuerySet[ConfigurationTest]:

@@ -185,8 +185,9 @@ class Engine:
         if not self._commands and (command := leases.claim_command(self.holder)):
             self._commands[self._submit(self._carry_out, command)] = command
         seats = 1 + max(0, self.threads - len(self._held) - 1)
-        while len(self._many) < seats and (claimed := bulk.claim_test(self.holder)):
-            self._many[self._submit(self._run_test, claimed.test, claimed.lease)] = claimed
+        if len(self._many) < seats:
+            for claimed in bulk.claim_tests(seats - len(self._many), self.holder):
+                self._many[self._submit(self._run_test, claimed.test, claimed.lease)] = claimed
 
     def _submit(self, work: Callable[..., bool], *args: object) -> Future[bool]:
         """Hand work to a thread; its end is a reason to look again."""

@@ -352,8 +352,8 @@ def test_tests_of_many_never_open_more_connections_than_the_profile_allows(offic
     EmailServerProfile.objects.filter(pk=office.profile.pk).update(max_concurrent_connections=2)
     asked(office, Command.TEST, *Mailbox.objects.filter(name__startswith="Queue"))
     holder = leases.this_process()
-    claimed = [bulk.claim_test(holder) for _ in range(4)]
-    assert [one is not None for one in claimed] == [True, True, False, False]
+    assert [len(bulk.claim_tests(1, holder)), len(bulk.claim_tests(4, holder))] == [1, 1]
+    assert bulk.claim_tests(4, holder) == []
     assert leases.claim(4, holder) == []
 
 
@@ -371,15 +371,15 @@ def test_a_full_server_does_not_hold_up_the_mailboxes_of_another(office: Office)
     EmailServerProfile.objects.filter(pk=office.profile.pk).update(max_concurrent_connections=1)
     asked(office, Command.TEST, *some)
     holder = leases.this_process()
-    claimed = [bulk.claim_test(holder) for _ in range(3)]
-    assert [one and one.test.mailbox_id for one in claimed] == [some[0].pk, some[2].pk, None]
+    claimed = bulk.claim_tests(3, holder)
+    assert [one.test.mailbox_id for one in claimed] == [some[0].pk, some[2].pk]
 
 
 def test_the_test_of_one_person_never_waits_behind_those_of_many(office: Office) -> None:
     some = readers(office, 4)
     asked(office, Command.TEST, *some)
     holder = leases.this_process()
-    assert bulk.claim_test(holder) is not None
+    assert len(bulk.claim_tests(2, holder)) == 2
     assert leases.claim_test(holder) is None
     own = ConfigurationTest.request(office.forward, office.amara)
     claimed = leases.claim_test(holder)
@@ -391,8 +391,7 @@ def test_a_mailbox_that_a_person_tests_just_now_comes_later(office: Office) -> N
     first, second = readers(office, 2)
     ConfigurationTest.request(first, office.amara)
     asked(office, Command.TEST, first, second)
-    claimed = bulk.claim_test(leases.this_process())
-    assert claimed is not None
+    (claimed,) = bulk.claim_tests(1, leases.this_process())
     assert claimed.test.mailbox_id == second.pk
 
 
@@ -422,8 +421,7 @@ def test_collecting_goes_on_while_many_are_tested(office: Office) -> None:
 
 def test_a_stop_leaves_what_waits_untested(office: Office) -> None:
     command = asked(office, Command.TEST, *readers(office, 3))
-    claimed = bulk.claim_test(leases.this_process())
-    assert claimed is not None
+    (claimed,) = bulk.claim_tests(1, leases.this_process())
     assert bulk.stop(command, office.amara) == 2
     assert not is_finished(command)  # one is under way
     run_test(claimed.test, lambda: False, claimed.lease)
