@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Count, F, Min, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
 from django.utils import timezone
 
 from emailprofiles.errors import MailError
@@ -169,6 +170,30 @@ def _raise(cause: str, sentences: Sentences, **about: object) -> None:
         Alert.objects.filter(cause=cause, resolved_at=None).update(
             times=F("times") + 1, last_seen_at=timezone.now(), **said
         )
+
+
+class Told:
+    """The alerts that were open about some mailboxes: to resolve one that is not among them costs nothing."""
+
+    def __init__(self, mailboxes: Iterable[Mailbox]) -> None:
+        chosen = list(mailboxes)
+        about = Q(mailbox__in=chosen) | Q(profile__in={mailbox.server_profile_id for mailbox in chosen})
+        rows = dict(Alert.objects.filter(about, resolved_at=None).values_list("cause", "mailbox_id"))
+        self._causes, self._mailboxes = set(rows), set(rows.values())
+
+    def of(self, mailbox: Mailbox) -> bool:
+        """Whether any was open about this mailbox."""
+        return mailbox.pk in self._mailboxes
+
+    def add(self, cause: str) -> None:
+        """One more is open."""
+        self._causes.add(cause)
+
+    def resolve(self, cause: str, resolution: str) -> None:
+        """Close the alert of this cause, if it was open."""
+        if cause in self._causes:
+            resolve(cause, resolution)
+            self._causes.discard(cause)
 
 
 def resolve(cause: str, resolution: str) -> bool:

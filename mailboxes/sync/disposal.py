@@ -13,6 +13,7 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Disposal
 
 from .. import alerts, connections
+from ..alerts import Told
 from ..models import Message, MessageState
 from . import ingest
 from .ingest import Place
@@ -34,11 +35,12 @@ class Disposing:
     than before, or none: at the beginning, and after the new session that follows a deletion (POP3).
     """
 
-    def __init__(self, server: IncomingTransport, place: Place, *, may_delete: bool) -> None:
-        self.server, self.place, self.may_delete = server, place, may_delete
+    def __init__(self, server: IncomingTransport, place: Place, told: Told, *, may_delete: bool) -> None:
+        self.server, self.place, self.told, self.may_delete = server, place, told, may_delete
         self.mailbox = place.mailbox
-        self.newest_before = _newest()
-        self.names_changed = not place.folder.lasting_order
+        self.newest_before = 0
+        self.names_changed = False
+        self._doubt_names()
 
     def settle(self) -> None:
         """Dispose of what is delivered or discarded, by the mailbox's rule, and of what nobody can receive."""
@@ -57,9 +59,10 @@ class Disposing:
             done = self._dispose(which, disposal)
         except (FolderReadOnly, CapabilityMissing) as error:
             alerts.settings_ignored(self.mailbox, cause, f"{error}.", error.advice)
+            self.told.add(cause)
         else:
             if done:
-                alerts.resolve(cause, "The server does it again.")
+                self.told.resolve(cause, "The server does it again.")
 
     def _dispose(self, which: Q, disposal: Disposal) -> int:
         done = 0
@@ -77,8 +80,9 @@ class Disposing:
         return done
 
     def _doubt_names(self) -> None:
-        self.newest_before = _newest()
-        self.names_changed = not self.place.folder.lasting_order
+        if not self.place.folder.lasting_order:
+            self.newest_before = _newest()
+            self.names_changed = True
 
     def _portion(self, which: Q) -> list[Message]:
         rows = self._undisposed().filter(which)

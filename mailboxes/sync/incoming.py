@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from django.db import DatabaseError
 from django.db.models import F
@@ -16,12 +17,12 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Fetched, Folder, Listed
 
 from .. import connections
-from ..models import ConfigurationTest, Mailbox, Message, SkipReason, SyncState
+from ..models import ConfigurationTest, Message, SkipReason, SyncState
 from ..parsing import Parsed
 from . import ingest, leases, ledger, plan, stubs
 from .disposal import Disposing
+from .errands import Errand, Left
 from .ingest import Haul, Kept, Place
-from .leases import Lease
 from .parser import Parser, Poison
 from .resume import charge, finish, resume
 
@@ -49,16 +50,18 @@ class BrokenOff(Exception):
         self.error = error
 
 
-def synchronize(lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> Tally:
+def synchronize(errand: Errand, parser: Parser, stopping: Callable[[], bool]) -> Tally:
     """Work through a mailbox. Raises MailError for what the server does until the folder is open, BrokenOff for
     what it does then, LeaseLost when the mailbox is not ours any more."""
-    run = Pass(lease, parser, stopping)
-    run.tally.resumed = resume(lease, run.sorter, parser, run.must_yield)
-    with connections.open_incoming(run.mailbox) as server:
+    run = Pass(errand, parser, stopping)
+    if errand.left & {Left.KEPT, Left.LET_THROUGH}:
+        run.tally.resumed = resume(errand.lease, run.sorter, parser, run.must_yield)
+    with connections.open_incoming(errand.mailbox) as server:
         server.connect()
         folder = server.open()
         try:
-            run.through(server, folder)
+            if not errand.is_done(server, folder):
+                run.through(server, folder)
         except MailError as error:
             run.look_closer(error)
             raise BrokenOff(error) from error
@@ -123,16 +126,18 @@ class _Opened:
 class Pass:
     """One pass: the mailbox as it was at its start, and what was done so far."""
 
-    def __init__(self, lease: Lease, parser: Parser, stopping: Callable[[], bool]) -> None:
-        self.lease, self.parser, self.stopping = lease, parser, stopping
-        rows = Mailbox.objects.select_related("server_profile", "user", "queue", "owner")
-        self.mailbox = rows.get(pk=lease.mailbox_id)
-        assert self.mailbox.server_profile is not None
-        self.profile = self.mailbox.server_profile
-        self.sorter = ingest.Sorter(self.mailbox)
+    def __init__(self, errand: Errand, parser: Parser, stopping: Callable[[], bool]) -> None:
+        self.errand, self.parser, self.stopping = errand, parser, stopping
+        self.lease, self.mailbox, self.profile = errand.lease, errand.mailbox, errand.profile
         self.tally = Tally()
+        self.has_stubs = Left.STUBS in errand.left
         self.opened: _Opened | None = None
         self.started_at = leases.now()
+
+    @cached_property
+    def sorter(self) -> ingest.Sorter:
+        """The office's rules, read when there is something to sort."""
+        return ingest.Sorter(self.mailbox)
 
     def must_yield(self) -> bool:
         """The engine stops, or somebody waits for a test of this mailbox."""
@@ -141,15 +146,17 @@ class Pass:
 
     def through(self, server: IncomingTransport, folder: Folder) -> None:
         """The line in an open folder: settle what is left over, collect, settle again, and check the ledger."""
-        place = Place(self.mailbox, folder)
-        state = SyncState.objects.get(pk=self.lease.state_id)
-        disposing = Disposing(server, place, may_delete=ledger.enter(self.lease, state, place))
-        disposing.settle()
+        place, state, told = Place(self.mailbox, folder), self.errand.state, self.errand.told
+        may_delete = ledger.enter(self.lease, state, place, told)
+        disposing = Disposing(server, place, told, may_delete=may_delete)
+        if Left.COPIES in self.errand.left:
+            disposing.settle()
         reading = _Reading(server, place, state.position_in(folder))
         self.collect(reading, disposing, one_by_one=state.fetch_window > 0)
-        if not self.tally.more:
+        if not self.tally.more and Left.STUBS in self.errand.left:
             self._complete(server, place)
-        finish(self.lease, self.sorter, self.parser, self.must_yield)
+        if self.tally.collected or Left.KEPT in self.errand.left:
+            finish(self.lease, self.sorter, self.parser, self.must_yield)
         disposing.settle()
         if not self.tally.more:
             self._all_seen(reading, state)
@@ -163,9 +170,12 @@ class Pass:
         """The folder was read to its end, and nothing broke."""
         if state.fetch_window:
             self.lease.write(fetch_window=0, suspect="", suspect_attempts=0)
-        stubs.tell_of_unavailable(self.mailbox)
-        ledger.give_up_older_stubs(reading.place)
-        if ledger.is_due(state):
+        if self.has_stubs:
+            stubs.tell_of_unavailable(self.mailbox, self.errand.told)
+            ledger.give_up_older_stubs(reading.place)
+        else:
+            self.errand.told.resolve(stubs.unavailable_cause(self.mailbox), stubs.ALL_HANDED_OVER)
+        if Left.COMPARISON in self.errand.left:
             ledger.reconcile(self.lease, reading.server, reading.place)
 
     # --- the list ---
@@ -257,7 +267,9 @@ class Pass:
         whole, partial = ingest.keep(self.lease, reading.place, haul, upto if lasting else None)
         reading.position = upto
         before = self.opened.results() if self.opened else []
-        stubs.describe(partial, self.parser)
+        if partial:
+            stubs.describe(partial, self.parser)
+            self.has_stubs = True
         self.opened = _Opened(whole, self.parser)
         self._deliver(before)
         if not lasting:  # what is deleted next gives its name away

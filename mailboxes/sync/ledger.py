@@ -19,6 +19,7 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Disposal
 
 from .. import alerts
+from ..alerts import Told
 from ..models import (
     Direction,
     EmailConfigurationSettings,
@@ -44,7 +45,7 @@ RENUMBERED = (
 )
 
 
-def enter(lease: Lease, state: SyncState, place: Place) -> bool:
+def enter(lease: Lease, state: SyncState, place: Place, told: Told) -> bool:
     """Open the ledger of a folder; returns whether its numbers last long enough to delete by them."""
     _ = place.ledger
     now = leases.now()
@@ -55,16 +56,17 @@ def enter(lease: Lease, state: SyncState, place: Place) -> bool:
     if state.cursor_folder == folder.name and state.cursor_generation not in ("", folder.generation):
         changes += 1
         lease.write(renumbered=changes, renumbered_since=since)
+    if (state.cursor_folder, state.cursor_generation) != (folder.name, folder.generation):
         ingest.move_on(lease, place, None)
-    return _lasts(place.mailbox, changes)
+    return _lasts(place.mailbox, changes, told)
 
 
-def _lasts(mailbox: Mailbox, changes: int) -> bool:
+def _lasts(mailbox: Mailbox, changes: int, told: Told) -> bool:
     cause = f"renumbered:{mailbox.pk}"
     if changes > CHANGES_A_DAY:
         alerts.folder_renumbered(mailbox, cause, changes)
         return False
-    alerts.resolve(cause, "The folder kept its numbers.")
+    told.resolve(cause, "The folder kept its numbers.")
     return True
 
 
@@ -110,13 +112,13 @@ def reconcile_soon(only: Mailbox | None = None) -> datetime:
     return now
 
 
-def is_due(state: SyncState) -> bool:
-    """Once a day, and when somebody asked."""
-    if state.reconcile_asked_at is not None:
-        return True
-    return not Reconciliation.objects.filter(
-        mailbox=state.mailbox_id, done_at__gt=leases.now() - DAY
-    ).exists()
+def due(states: Sequence[SyncState]) -> set[int]:
+    """The mailboxes among these that are to be compared: once a day, and when somebody asked."""
+    recent = Reconciliation.objects.filter(
+        mailbox__in=[state.mailbox_id for state in states], done_at__gt=leases.now() - DAY
+    )
+    asked = {state.mailbox_id for state in states if state.reconcile_asked_at is not None}
+    return asked | {state.mailbox_id for state in states} - set(recent.values_list("mailbox_id", flat=True))
 
 
 @dataclass(slots=True)

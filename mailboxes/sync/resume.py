@@ -61,7 +61,8 @@ def charge(message: Message | ingest.Kept) -> None:
 def _waiting(sorter: ingest.Sorter) -> list[int]:
     """Received and not delivered yet, or in quarantine for a target that may receive by now."""
     kept = _kept(sorter.mailbox).order_by("pk").values_list("pk", flat=True)
-    return [*kept, *_let_through(sorter)]
+    released = let_through(Message.objects.filter(mailbox=sorter.mailbox), sorter.settings)
+    return [*kept, *released.order_by("pk").values_list("pk", flat=True)]
 
 
 def _kept(mailbox: Mailbox) -> QuerySet[Message]:
@@ -69,12 +70,15 @@ def _kept(mailbox: Mailbox) -> QuerySet[Message]:
     return Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED, is_stub=False)
 
 
-def _let_through(sorter: ingest.Sorter) -> list[int]:
-    may_receive = sorter.settings.approved("waiting_for__") & Q(
+def let_through(
+    messages: QuerySet[Message], settings: EmailConfigurationSettings | None = None
+) -> QuerySet[Message]:
+    """Those in quarantine for a mailbox that may receive by now."""
+    settings = settings or EmailConfigurationSettings.load()
+    may_receive = settings.approved("waiting_for__") & Q(
         waiting_for__is_active=True, waiting_for__incoming_method=IncomingMethod.FORWARD
     )
-    waiting = Message.objects.filter(may_receive, mailbox=sorter.mailbox, state=MessageState.QUARANTINED)
-    return list(waiting.order_by("pk").values_list("pk", flat=True))
+    return messages.filter(may_receive, state=MessageState.QUARANTINED)
 
 
 def _attempt(

@@ -16,6 +16,7 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Listed
 
 from .. import alerts, clock
+from ..alerts import Told
 from ..models import Mailbox, Message, MessageState, SyncState
 from ..routing import Reason
 from . import ingest
@@ -28,6 +29,7 @@ LARGEST_HEADER = 1024 * 1024
 DAY = timedelta(days=1)
 
 NOT_HANDED_OVER = "The server lists this message and does not hand it over."
+ALL_HANDED_OVER = "The server handed everything over."
 BREAKS_OFF = f"The connection broke off each of the {ATTEMPTS} times that the server was asked for it."
 ONCE_A_DAY = f"It was asked for in {ATTEMPTS} cycles, and is once a day from now on."
 
@@ -126,12 +128,16 @@ class Asking:
         return False
 
 
-def tell_of_unavailable(mailbox: Mailbox) -> None:
+def unavailable_cause(mailbox: Mailbox) -> str:
+    return f"unavailable:{mailbox.pk}"
+
+
+def tell_of_unavailable(mailbox: Mailbox, told: Told) -> None:
     """Raise or resolve the alert about messages that the server lists and does not hand over."""
     stubs = Message.objects.filter(mailbox=mailbox, is_stub=True, reason=Reason.NOT_HANDED_OVER.value)
     count = stubs.exclude(state=MessageState.DISCARDED).count()
-    cause = f"unavailable:{mailbox.pk}"
+    cause = unavailable_cause(mailbox)
     if count:
         alerts.messages_unavailable(mailbox, cause, count)
     else:
-        alerts.resolve(cause, "The server handed everything over.")
+        told.resolve(cause, ALL_HANDED_OVER)

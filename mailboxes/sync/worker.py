@@ -36,7 +36,8 @@ from ..models import (
     SyncState,
 )
 from ..survey import Abandoned
-from . import backoff, leases
+from . import backoff, errands, leases
+from .errands import Errand
 from .incoming import BrokenOff, Tally, synchronize
 from .leases import Lease, LeaseLost
 from .parser import Parser
@@ -165,8 +166,8 @@ class Engine:
     def _claim(self, among: Q | None) -> int:
         lent = max(0, len(self._many) - 1)
         claimed = leases.claim(self.threads - len(self._held) - lent, self.holder, among=among)
-        for lease in claimed:
-            self._held[self._submit(self._work, lease)] = lease
+        for errand in errands.read(claimed):
+            self._held[self._submit(self._work, errand)] = errand.lease
         return len(claimed)
 
     def _claim_test(self) -> None:
@@ -239,15 +240,16 @@ class Engine:
         parser: Parser = self._local.parser
         return parser
 
-    def _work(self, lease: Lease) -> bool:
+    def _work(self, errand: Errand) -> bool:
         try:
-            return self._pass(lease)
+            return self._pass(errand)
         finally:
             connection.close()
 
-    def _pass(self, lease: Lease) -> bool:
+    def _pass(self, errand: Errand) -> bool:
+        lease = errand.lease
         try:
-            tally = synchronize(lease, self._parser(), self.stop.is_set)
+            tally = synchronize(errand, self._parser(), self.stop.is_set)
         except LeaseLost:
             log.warning("Mailbox %s went to another worker", lease.mailbox_id)
             return False
@@ -260,7 +262,7 @@ class Engine:
             postponed(lease, f"An unexpected error ended the pass: {type(error).__name__}")
             self._failed(lease, type(error).__name__)
             return False
-        succeeded(lease, tally)
+        succeeded(errand, tally)
         with self._lock:
             self.summary.add(tally)
         self._on_change(self.summary)
@@ -301,18 +303,17 @@ def _due_since(started: datetime, only: Mailbox | None) -> Q:
     return due & Q(mailbox=only) if only is not None else due
 
 
-def succeeded(lease: Lease, tally: Tally) -> None:
+def succeeded(errand: Errand, tally: Tally) -> None:
     """Come again after the polling interval, or at once if there is more; what was wrong is resolved."""
-    mailbox = Mailbox.objects.select_related("server_profile").get(pk=lease.mailbox_id)
-    profile = mailbox.server_profile
-    assert profile is not None
-    now = leases.now()
+    profile, now = errand.profile, leases.now()
     # "At once" keeps the old due time: for `--once` the mailbox then is not finished yet.
     again = {} if tally.more else {"next_run_at": _next_cycle(profile, now)}
-    leases.release(lease, failures=0, failing_since=None, last_error="", last_success_at=now, **again)
-    if ServerCircuit.objects.filter(profile=profile).delete()[0]:
+    leases.release(errand.lease, failures=0, failing_since=None, last_error="", last_success_at=now, **again)
+    if errand.is_in_trouble and ServerCircuit.objects.filter(profile=profile).delete()[0]:
         alerts.resolve(alerts.server_cause(profile.pk), "The server answers again.")
-    alerts.resolve(alerts.direction_cause(mailbox.pk, Direction.INCOMING), "Mail was collected again.")
+    errand.told.resolve(
+        alerts.direction_cause(errand.mailbox.pk, Direction.INCOMING), "Mail was collected again."
+    )
     if tally.collected or tally.resumed:
         alerts.quarantine_watched()
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from emailprofiles.errors import MailError
 from mailboxes.models import ServerCircuit
-from mailboxes.sync import leases
+from mailboxes.sync import errands, leases
 from mailboxes.sync.incoming import BrokenOff, synchronize
 from mailboxes.sync.parser import Parser
 from mailboxes.sync.worker import failed, succeeded
@@ -51,13 +51,13 @@ def one_pass(office: Office, parser: Parser) -> str:
     """One cycle of the mailbox, as the engine has it; why it failed, "" if it went through."""
     ServerCircuit.objects.update(open_until=timezone.now() - timedelta(seconds=1))
     office.forward.states.update(next_run_at=None)
-    (lease,) = leases.claim(1, leases.this_process())
+    (errand,) = errands.read(leases.claim(1, leases.this_process()))
     try:
-        tally = synchronize(lease, parser, lambda: False)
+        tally = synchronize(errand, parser, lambda: False)
     except (MailError, BrokenOff) as error:
-        failed(lease, error)
+        failed(errand.lease, error)
         return f"{type(error).__name__}: {error}"
-    succeeded(lease, tally)
+    succeeded(errand, tally)
     return ""
 
 

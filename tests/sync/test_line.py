@@ -20,7 +20,7 @@ from mailboxes.models import (
     ServerCircuit,
     SyncState,
 )
-from mailboxes.sync import leases, plan
+from mailboxes.sync import errands, leases, plan
 from mailboxes.sync.incoming import synchronize
 from mailboxes.sync.parser import Parser
 
@@ -153,7 +153,8 @@ def test_a_pass_ends_between_two_batches_when_somebody_asks_for_a_test(
 
     parser = Parser()
     try:
-        tally = synchronize(lease, parser, stopping)
+        (errand,) = errands.read([lease])
+        tally = synchronize(errand, parser, stopping)
     finally:
         parser.close()
     assert (tally.more, tally.collected) == (True, 1)

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Q
 
 from mailboxes.models import Mailbox, Message, MessageState
-from mailboxes.sync import leases
+from mailboxes.sync import errands, leases
 from mailboxes.sync.incoming import Tally, synchronize
 from mailboxes.sync.parser import Parser
 from mailboxes.sync.resume import ATTEMPTS
@@ -47,7 +47,8 @@ def run(
     """One pass over the forward mailbox, or over another one, as a worker makes it."""
     among = Q(mailbox=mailbox) if mailbox else None
     (lease,) = leases.claim(1, leases.this_process(), among=among)
-    tally = synchronize(lease, parser, stopping)
+    (errand,) = errands.read([lease])
+    tally = synchronize(errand, parser, stopping)
     leases.release(lease, next_run_at=None)
     return tally
 

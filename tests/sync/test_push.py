@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes.models import Direction, Mailbox, Message, SyncState, Watch
-from mailboxes.sync import leases, push
+from mailboxes.sync import errands, leases, push
 from mailboxes.sync.incoming import Tally
 from mailboxes.sync.worker import Engine, succeeded
 from tests.faults.proxy import Proxy
@@ -109,10 +109,10 @@ def test_what_lay_there_before_anyone_listened_is_collected(told: Office) -> Non
 
 
 def test_mail_that_is_told_of_during_a_pass_makes_the_next_one_due_at_once(told: Office) -> None:
-    (lease,) = leases.claim(1, leases.this_process())
+    (errand,) = errands.read(leases.claim(1, leases.this_process()))
     push.tell(told.forward)
-    succeeded(lease, Tally())
-    (again,) = leases.claim(1, leases.this_process())
+    succeeded(errand, Tally())
+    (again,) = errands.read(leases.claim(1, leases.this_process()))
     succeeded(again, Tally())
     assert leases.claim(1, leases.this_process()) == []
 

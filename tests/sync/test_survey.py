@@ -21,7 +21,7 @@ from emailprofiles.transports import IncomingTransport
 from mailboxes import configtest, connections, survey
 from mailboxes.diary import Diary
 from mailboxes.models import ConfigurationTest, EmailConfigurationSettings, Mailbox, Message, Survey, TestStep
-from mailboxes.sync import leases
+from mailboxes.sync import errands, leases
 from mailboxes.sync.incoming import synchronize
 from mailboxes.sync.parser import Parser
 from mailboxes.sync.worker import run_test
@@ -152,7 +152,8 @@ def test_a_message_that_ends_the_parser_cannot_be_read_then_as_now(office: Offic
     lease = leases.seize(office.forward.state("incoming").pk, leases.this_process())
     assert lease is not None
     with misbehaving() as parser:
-        synchronize(lease, parser, lambda: False)
+        (errand,) = errands.read([lease])
+        synchronize(errand, parser, lambda: False)
     assert Counter(name for message in Message.objects.all() for name in became(message)) == foretold
 
 
