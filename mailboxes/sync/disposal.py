@@ -39,11 +39,12 @@ class Disposing:
         self.server, self.place, self.told, self.may_delete = server, place, told, may_delete
         self.mailbox = place.mailbox
         self.newest_before = 0
-        self.names_changed = False
+        self.names_changed = self.has_unconfirmed = False
         self._doubt_names()
 
     def settle(self) -> None:
         """Dispose of what is delivered or discarded, by the mailbox's rule, and of what nobody can receive."""
+        self.has_unconfirmed = False
         disposal = connections.disposal_of(self.mailbox)
         if disposal is Disposal.MARK_READ:
             self._tolerant(PROCESSED, disposal)
@@ -77,6 +78,8 @@ class Disposing:
             if len(finished) < len(copies):
                 self._warn(len(copies) - len(finished))
                 break
+            if len(rows) < PORTION:
+                break
         return done
 
     def _doubt_names(self) -> None:
@@ -108,6 +111,7 @@ class Disposing:
         Message.objects.filter(pk__in=list(rows)).update(disposed_at=timezone.now(), disposal=disposal.value)
 
     def _warn(self, unconfirmed: int) -> None:
+        self.has_unconfirmed = True
         log.warning("%s: %d copies were not confirmed, asked again later", self.mailbox.name, unconfirmed)
 
 

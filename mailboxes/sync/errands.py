@@ -18,7 +18,7 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Folder
 
 from ..alerts import Told
-from ..models import Mailbox, Message, MessageState, ServerCircuit, SyncState
+from ..models import EmailConfigurationSettings, Mailbox, Message, MessageState, ServerCircuit, SyncState
 from . import ledger
 from .disposal import PROCESSED, UNDELIVERABLE
 from .leases import Lease
@@ -35,13 +35,14 @@ class Left(Enum):
     COMPARISON = auto()  # of the folder with its ledger
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Errand:
-    """A leased mailbox with its profile, what is `left` to do, the alerts that are open, and whether the server's
-    circuit is."""
+    """A leased mailbox with its profile, the office's settings, what is `left` to do, the alerts that are open, and
+    whether the server's circuit is."""
 
     lease: Lease
     state: SyncState
+    settings: EmailConfigurationSettings
     left: frozenset[Left]
     told: Told
     is_in_trouble: bool
@@ -67,11 +68,11 @@ class Errand:
 
 def read(leased: Sequence[Lease]) -> list[Errand]:
     """The errands of these leases, in nine queries however many they are."""
-    related = ("server_profile", "user", "queue", "owner")
-    rows = SyncState.objects.select_related(*(f"mailbox__{name}" for name in related))
+    rows = SyncState.objects.select_related("mailbox__server_profile")
     states = rows.in_bulk([lease.state_id for lease in leased])
     left: dict[int, set[Left]] = defaultdict(set)
-    for what, mailboxes in _left(list(states.values())):
+    settings = EmailConfigurationSettings.load()
+    for what, mailboxes in _left(list(states.values()), settings):
         for mailbox in mailboxes:
             left[mailbox].add(what)
     told = Told(state.mailbox for state in states.values())
@@ -80,6 +81,7 @@ def read(leased: Sequence[Lease]) -> list[Errand]:
         Errand(
             lease,
             state,
+            settings,
             frozenset(left[state.mailbox_id]),
             told,
             is_in_trouble=state.mailbox.server_profile_id in in_trouble,
@@ -89,12 +91,14 @@ def read(leased: Sequence[Lease]) -> list[Errand]:
     ]
 
 
-def _left(states: list[SyncState]) -> Iterator[tuple[Left, Iterable[int]]]:
+def _left(
+    states: list[SyncState], settings: EmailConfigurationSettings
+) -> Iterator[tuple[Left, Iterable[int]]]:
     """What is left to do, and for which mailboxes."""
     mailboxes = [state.mailbox_id for state in states]
     here = Message.objects.filter(mailbox__in=mailboxes)
     yield Left.KEPT, _of(here.filter(state=MessageState.RECEIVED, is_stub=False))
-    yield Left.LET_THROUGH, _of(let_through(here))
+    yield Left.LET_THROUGH, _of(let_through(here, settings))
     yield Left.COPIES, _of(_copies(here, states))
     yield Left.STUBS, _of(here.filter(is_stub=True).exclude(state=MessageState.DISCARDED))
     yield Left.COMPARISON, ledger.due(states)

@@ -130,14 +130,17 @@ class Pass:
         self.errand, self.parser, self.stopping = errand, parser, stopping
         self.lease, self.mailbox, self.profile = errand.lease, errand.mailbox, errand.profile
         self.tally = Tally()
+        # What there is by now, here and on the server.
         self.has_stubs = Left.STUBS in errand.left
+        self.has_kept = Left.KEPT in errand.left
+        self.has_copies = bool(errand.left & {Left.COPIES, Left.KEPT, Left.LET_THROUGH})
         self.opened: _Opened | None = None
         self.started_at = leases.now()
 
     @cached_property
     def sorter(self) -> ingest.Sorter:
         """The office's rules, read when there is something to sort."""
-        return ingest.Sorter(self.mailbox)
+        return ingest.Sorter(self.mailbox, self.errand.settings)
 
     def must_yield(self) -> bool:
         """The engine stops, or somebody waits for a test of this mailbox."""
@@ -149,17 +152,23 @@ class Pass:
         place, state, told = Place(self.mailbox, folder), self.errand.state, self.errand.told
         may_delete = ledger.enter(self.lease, state, place, told)
         disposing = Disposing(server, place, told, may_delete=may_delete)
-        if Left.COPIES in self.errand.left:
-            disposing.settle()
+        self._settle(disposing)
         reading = _Reading(server, place, state.position_in(folder))
         self.collect(reading, disposing, one_by_one=state.fetch_window > 0)
         if not self.tally.more and Left.STUBS in self.errand.left:
             self._complete(server, place)
-        if self.tally.collected or Left.KEPT in self.errand.left:
+        if self.has_kept:
             finish(self.lease, self.sorter, self.parser, self.must_yield)
-        disposing.settle()
+            self.has_copies = True
+        self._settle(disposing)
         if not self.tally.more:
             self._all_seen(reading, state)
+
+    def _settle(self, disposing: Disposing) -> None:
+        """Dispose of what was delivered since the last time."""
+        if self.has_copies:
+            disposing.settle()
+            self.has_copies = disposing.has_unconfirmed
 
     def look_closer(self, error: MailError) -> None:
         """An answer broke off: the next pass asks for one message at a time, and finds the one that does it."""
@@ -176,7 +185,7 @@ class Pass:
         else:
             self.errand.told.resolve(stubs.unavailable_cause(self.mailbox), stubs.ALL_HANDED_OVER)
         if Left.COMPARISON in self.errand.left:
-            ledger.reconcile(self.lease, reading.server, reading.place)
+            ledger.reconcile(self.lease, reading.server, reading.place, self.errand.told)
 
     # --- the list ---
 
@@ -196,16 +205,19 @@ class Pass:
 
     def _in_batches(self, reading: _Reading, disposing: Disposing) -> bool:
         """The next part of the list; False when there is no more."""
-        listed = reading.listed(min(self.profile.messages_per_cycle, LISTED_AT_ONCE))
+        limit = min(self.profile.messages_per_cycle, LISTED_AT_ONCE)
+        listed = reading.listed(limit)
         for batch in plan.batches(ingest.not_kept(reading.place, listed)):
             if self._yields():
                 return True
             self._batch(reading, batch)
-            disposing.settle()
+            self._settle(disposing)
             if disposing.names_changed:
                 return True
         if listed:
             self._move_on(reading, listed[-1].remote_id)
+        if reading.place.folder.lasting_order:
+            return len(listed) >= limit  # what comes in meanwhile is for the next pass
         return bool(listed)
 
     def _one_by_one(self, reading: _Reading, disposing: Disposing) -> bool:
@@ -216,7 +228,7 @@ class Pass:
                 return True
             if not ingest.is_kept(reading.place, remote_id):
                 self._alone(reading, remote_id)
-                disposing.settle()
+                self._settle(disposing)
             reading.position = remote_id
             if disposing.names_changed:
                 return True
@@ -316,15 +328,20 @@ class Pass:
 
     def _deliver(self, results: list[tuple[Message | Kept, Parsed | Poison]]) -> None:
         """Together if that works; a message that cannot be read waits for an attempt of its own."""
-        read = []
-        for message, parsed in results:
-            if not isinstance(parsed, Poison):
-                read.append((message, parsed))
-            elif not self.stopping():  # our own stop ends the child, too
-                charge(message)
+        if not results:
+            return
+        read = [(message, parsed) for message, parsed in results if not isinstance(parsed, Poison)]
+        if len(read) < len(results):
+            self.has_kept = True
+            if not self.stopping():  # our own stop ends the child, too
+                for message, parsed in results:
+                    if isinstance(parsed, Poison):
+                        charge(message)
+        self.has_copies = True
         try:
             ingest.deliver(self.lease, self.sorter.decide(read))
         except DatabaseError as error:
+            self.has_kept = True
             log.warning("A batch of %s is delivered one by one: %s", self.mailbox.name, type(error).__name__)
             if self.opened is not None:
                 self.opened.results()  # the parser is ours again

@@ -105,15 +105,23 @@ class Place:
         return SkippedMessage.objects.filter(**self.columns)
 
     @cached_property
-    def ledger(self) -> FolderGeneration:
-        """The ledger of this generation, opened when there is none."""
-        return FolderGeneration.objects.get_or_create(**self.columns)[0]
+    def ledgers(self) -> dict[str, FolderGeneration]:
+        """The ledger of each generation of this folder that we know; the open one is opened when there is none."""
+        here = FolderGeneration.objects.filter(mailbox=self.mailbox, folder=self.folder.name)
+        known = {one.generation: one for one in here}
+        if self.folder.generation not in known:
+            known[self.folder.generation] = FolderGeneration.objects.create(**self.columns)
+        return known
 
-    @cached_property
+    @property
+    def ledger(self) -> FolderGeneration:
+        """The ledger of this generation."""
+        return self.ledgers[self.folder.generation]
+
+    @property
     def was_renumbered(self) -> bool:
         """Whether there was an older generation of this folder."""
-        here = FolderGeneration.objects.filter(mailbox=self.mailbox, folder=self.folder.name)
-        return here.exclude(generation=self.folder.generation).exists()
+        return len(self.ledgers) > 1
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
@@ -102,16 +103,34 @@ def claim(seats: int, holder: str, *, among: Q | None = None) -> list[Lease]:
         one_claim_at_a_time()
         moment = now()
         budgets = Budgets(moment)
-        waiting = due(moment, among=among).select_related("mailbox__server_profile")[: seats * 20]
-        admitted = (state for state in waiting if budgets.admit(state))
+        waiting = due(moment, among=among).values_list(*_COLUMNS)[: seats * 20]
+        admitted = (row for row in map(Row._make, waiting) if budgets.admit(row.profile, row.limit))
         return take_all(list(islice(admitted, seats)), holder, moment)
+
+
+class Row(NamedTuple):
+    """A direction that may be claimed, as far as a claim looks at it."""
+
+    pk: int
+    mailbox_id: int
+    fence: int
+    profile: int
+    limit: int
+
+
+_COLUMNS = (
+    "pk",
+    "mailbox_id",
+    "fence",
+    "mailbox__server_profile",
+    "mailbox__server_profile__max_concurrent_connections",
+)
 
 
 def due(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:
     """The incoming directions that run and are due; with `held`, only those that someone else works on."""
-    holders = _holders()
     approved = EmailConfigurationSettings.load().approved()
-    free_now = free(moment, holders)
+    free_now = free(moment, _holders())
     return (
         SyncState.objects.running(Direction.INCOMING, approved=approved)
         .filter(~free_now if held else free_now)
@@ -146,30 +165,29 @@ class Budgets:
         self._circuits = dict(ServerCircuit.objects.values_list("profile_id", "pk"))
         self._moment = moment
 
-    def admit(self, state: SyncState) -> bool:
-        profile = state.mailbox.server_profile
-        assert profile is not None
-        if self._used[profile.pk] >= profile.max_concurrent_connections:
+    def admit(self, profile: int, limit: int) -> bool:
+        """Whether a pass may have one of the `limit` connections of this profile."""
+        if self._used[profile] >= limit:
             return False
-        if profile.pk in self._circuits and not self._probe(self._circuits[profile.pk]):
+        if profile in self._circuits and not self._probe(self._circuits[profile]):
             return False
-        return self.admit_test(profile)
+        return self._take(profile, limit)
 
     def admit_test(self, profile: EmailServerProfile | None) -> bool:
         """A test asks the server even when it is in trouble; one without a server needs no connection."""
-        if profile is None:
-            return True
-        if self._used[profile.pk] >= profile.max_concurrent_connections:
-            return False
-        self._used[profile.pk] += 1
-        return True
+        return profile is None or self._take(profile.pk, profile.max_concurrent_connections)
 
     def admit_watch(self, profile: EmailServerProfile) -> bool:
         limit = profile.max_concurrent_connections
-        if self._watching[profile.pk] >= limit // 2 or self._used[profile.pk] >= limit:
+        if self._watching[profile.pk] >= limit // 2 or not self._take(profile.pk, limit):
             return False
         self._watching[profile.pk] += 1
-        self._used[profile.pk] += 1
+        return True
+
+    def _take(self, profile: int, limit: int) -> bool:
+        if self._used[profile] >= limit:
+            return False
+        self._used[profile] += 1
         return True
 
     def exhausted(self) -> list[int]:
@@ -189,7 +207,7 @@ def _connections(held: QuerySet[SyncState] | QuerySet[Watch]) -> Counter[int]:
     return Counter(dict(rows))
 
 
-def take_all(states: Sequence[SyncState], holder: str, moment: datetime) -> list[Lease]:
+def take_all(states: Sequence[SyncState | Row], holder: str, moment: datetime) -> list[Lease]:
     """Make these rows ours; the caller has seen that they are free, in this transaction."""
     SyncState.objects.filter(pk__in=[state.pk for state in states]).update(
         lease_holder=holder, lease_until=moment + LENGTH, fence=F("fence") + 1, last_run_at=moment

@@ -167,7 +167,7 @@ class _Comparison:
             deleted.update(disposed_at=None, disposal="")
 
 
-def reconcile(lease: Lease, server: IncomingTransport, place: Place) -> Reconciliation:
+def reconcile(lease: Lease, server: IncomingTransport, place: Place, told: Told) -> Reconciliation:
     """Compare a folder with what we know of it, and have collected what is missing. Raises LeaseLost, MailError."""
     state = SyncState.objects.get(pk=lease.state_id)
     found = Reconciliation(
@@ -187,9 +187,17 @@ def reconcile(lease: Lease, server: IncomingTransport, place: Place) -> Reconcil
         found.vanished = mark_gone(place, comparison.seen)
         if comparison.before_missing is not None:
             lease.write(cursor_position=comparison.before_missing)
-        Reconciliation.objects.update_or_create(mailbox=place.mailbox, defaults=_figures(found))
-    tell(place.mailbox)
+        _write(found)
+    tell(place.mailbox, found, told)
     return found
+
+
+def _write(found: Reconciliation) -> None:
+    """In the place of the one before."""
+    names = ("folder", "generation", "done_at", *FIGURES)
+    Reconciliation.objects.bulk_create(
+        [found], update_conflicts=True, unique_fields=["mailbox"], update_fields=names
+    )
 
 
 def _windows(server: IncomingTransport, after: str | None) -> Iterator[list[str]]:
@@ -199,11 +207,6 @@ def _windows(server: IncomingTransport, after: str | None) -> Iterator[list[str]
 
 
 FIGURES = ("on_server", "stored", "stubs", "skipped", "waiting", "missing", "vanished")
-
-
-def _figures(found: Reconciliation) -> dict[str, object]:
-    names = ("folder", "generation", "done_at", *FIGURES)
-    return {name: getattr(found, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +253,11 @@ def _counted(rows: QuerySet[Message] | QuerySet[SkippedMessage]) -> Counter[tupl
     return Counter({(folder, generation): count for folder, generation, count in places})
 
 
-def tell(mailbox: Mailbox) -> None:
+def tell(mailbox: Mailbox, found: Reconciliation, told: Told) -> None:
     """Raise or resolve the alert about messages that are not accounted for."""
-    found = Reconciliation.objects.filter(mailbox=mailbox).first()
     difference = sum(abs(balance.difference) for balance in balances(mailbox))
     cause = alerts.ledger_cause(mailbox.pk)
-    if difference or (found and found.missing):
-        alerts.ledger_differs(mailbox, cause, found.missing if found else 0, difference)
+    if difference or found.missing:
+        alerts.ledger_differs(mailbox, cause, found.missing, difference)
     else:
-        alerts.resolve(cause, "Everything is accounted for.")
+        told.resolve(cause, "Everything is accounted for.")

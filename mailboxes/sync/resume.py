@@ -70,11 +70,8 @@ def _kept(mailbox: Mailbox) -> QuerySet[Message]:
     return Message.objects.filter(mailbox=mailbox, state=MessageState.RECEIVED, is_stub=False)
 
 
-def let_through(
-    messages: QuerySet[Message], settings: EmailConfigurationSettings | None = None
-) -> QuerySet[Message]:
+def let_through(messages: QuerySet[Message], settings: EmailConfigurationSettings) -> QuerySet[Message]:
     """Those in quarantine for a mailbox that may receive by now."""
-    settings = settings or EmailConfigurationSettings.load()
     may_receive = settings.approved("waiting_for__") & Q(
         waiting_for__is_active=True, waiting_for__incoming_method=IncomingMethod.FORWARD
     )

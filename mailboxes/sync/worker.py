@@ -10,8 +10,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,6 +42,7 @@ from .incoming import BrokenOff, Tally, synchronize
 from .leases import Lease, LeaseLost
 from .parser import Parser
 from .push import Watches
+from .tray import Tray
 
 LOOK_AGAIN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
@@ -75,14 +76,15 @@ class Engine:
         self.holder = leases.this_process()
         self._on_change = on_change
         self._pool = ThreadPoolExecutor(threads + 3, thread_name_prefix="engine")
+        self._errands = Tray(self._pool, self._pass, self.wake)
+        self._many = Tray(self._pool, self._test_one_of_many, self.wake)
         self._local = threading.local()
         self._parsers: list[Parser] = []
+        self._was_sorted = False
         self._lock = threading.Lock()
         self._claiming = threading.Lock()
-        self._held: dict[Future[bool], Lease] = {}
         self._test: Future[bool] | None = None
         self._testing: ConfigurationTest | None = None
-        self._many: dict[Future[bool], bulk.Claimed] = {}
         self._commands: dict[Future[bool], BulkCommand] = {}
         self._watches = Watches(self.holder, settings.SYNC_WATCHES, self.wake.set)
         self._heart = threading.Thread(target=self._beat, name="engine-heartbeat", daemon=True)
@@ -110,11 +112,13 @@ class Engine:
             if only is None:
                 self._claim_many()
             if self._busy():
-                wait(self._busy(), timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
+                self.wake.wait(LOOK_AGAIN_SECONDS)
+                self.wake.clear()
             elif not claimed:
                 if not self._others_at_work(among, only) or time.monotonic() > patience:
                     break
                 self.stop.wait(0.2)
+        self._watch_quarantine()
         return self.summary
 
     def _others_at_work(self, among: Q, only: Mailbox | None) -> bool:
@@ -130,6 +134,7 @@ class Engine:
         self.wake.set()
         with self._claiming:  # a round under way ends first: what it claimed is in our hands then
             pass
+        unbegun: list[Errand | bulk.Claimed] = [*self._errands.close(), *self._many.close()]
         for parser in self._parsers:
             parser.interrupt()
         finished = not wait(self._busy(), timeout=patience).not_done
@@ -141,12 +146,15 @@ class Engine:
         if self._heart.is_alive():
             self._heart.join(patience)
         self._collect_finished()
+        self._give_back(unbegun)
+        self._watch_quarantine()
         EngineProcess.objects.filter(holder=self.holder).delete()
         connection.close()
         return finished
 
-    def _busy(self) -> list[Future[bool]]:
-        return [*self._held, *self._running_test(), *self._many, *self._commands]
+    def _busy(self) -> list[Future[Any]]:
+        passes, tests = self._errands.threads(), self._many.threads()
+        return [*passes, *self._running_test(), *tests, *self._commands]
 
     def _round(self) -> None:
         with self._claiming:
@@ -164,11 +172,20 @@ class Engine:
             connection.close()
 
     def _claim(self, among: Q | None) -> int:
-        lent = max(0, len(self._many) - 1)
-        claimed = leases.claim(self.threads - len(self._held) - lent, self.holder, among=among)
-        for errand in errands.read(claimed):
-            self._held[self._submit(self._work, errand)] = errand.lease
+        self._give_back(self._errands.take_back())
+        threads = self.threads - max(0, self._many.at_work - 1)
+        claimed = leases.claim(self._errands.room(threads), self.holder, among=among)
+        if claimed:
+            self._errands.put(errands.read(claimed), threads)
         return len(claimed)
+
+    def _give_back(self, unbegun: Sequence[Errand | bulk.Claimed]) -> None:
+        """What was claimed in advance and waits too long behind slow servers: another worker may be free."""
+        for one in unbegun:
+            if isinstance(one, bulk.Claimed):
+                leases.let_go(one.test)
+            if one.lease is not None:
+                leases.release(one.lease)
 
     def _claim_test(self) -> None:
         if self._running_test():
@@ -185,10 +202,10 @@ class Engine:
         bulk.settle()
         if not self._commands and (command := leases.claim_command(self.holder)):
             self._commands[self._submit(self._carry_out, command)] = command
-        seats = 1 + max(0, self.threads - len(self._held) - 1)
-        if len(self._many) < seats:
-            for claimed in bulk.claim_tests(seats - len(self._many), self.holder):
-                self._many[self._submit(self._run_test, claimed.test, claimed.lease)] = claimed
+        self._give_back(self._many.take_back())
+        threads = 1 + max(0, self.threads - self._errands.at_work - 1)
+        if room := self._many.room(threads):
+            self._many.put(bulk.claim_tests(room, self.holder), threads)
 
     def _submit(self, work: Callable[..., bool], *args: object) -> Future[bool]:
         """Hand work to a thread; its end is a reason to look again."""
@@ -200,8 +217,6 @@ class Engine:
         return [self._test] if self._test is not None and not self._test.done() else []
 
     def _collect_finished(self) -> None:
-        _forget_finished(self._held, "A pass")
-        _forget_finished(self._many, "A test")
         _forget_finished(self._commands, "A bulk command")
         if self._test is not None and self._test.done():
             if error := self._test.exception():
@@ -215,17 +230,18 @@ class Engine:
                 EngineProcess.objects.update_or_create(
                     holder=self.holder, defaults={"threads": self.threads, "seen_at": leases.now()}
                 )
-                leases.renew(list(self._held.values()))
+                leases.renew(errand.lease for errand in self._errands.held())
                 if self._testing is not None:
                     leases.renew_test(self._testing)
                 self._keep_what_many_asked_for()
+                self._watch_quarantine()
             except (DatabaseError, RuntimeError) as error:  # RuntimeError: the dict changed under our copy
                 log.warning("No heartbeat this time: %s", error)
             self.stop.wait(HEARTBEAT_SECONDS)
         connection.close()
 
     def _keep_what_many_asked_for(self) -> None:
-        for claimed in list(self._many.values()):
+        for claimed in self._many.held():
             leases.renew_test(claimed.test)
             leases.renew([claimed.lease] if claimed.lease else [])
         for command in list(self._commands.values()):
@@ -240,12 +256,6 @@ class Engine:
         parser: Parser = self._local.parser
         return parser
 
-    def _work(self, errand: Errand) -> bool:
-        try:
-            return self._pass(errand)
-        finally:
-            connection.close()
-
     def _pass(self, errand: Errand) -> bool:
         lease = errand.lease
         try:
@@ -255,31 +265,39 @@ class Engine:
             return False
         except (MailError, BrokenOff) as error:
             failed(lease, error)
-            self._failed(lease, str(error))
+            self._failed(errand, str(error))
             return False
         except Exception as error:  # whatever it was, the lease must not hang and the mailbox come again
             log.exception("A pass of mailbox %s failed", lease.mailbox_id)
             postponed(lease, f"An unexpected error ended the pass: {type(error).__name__}")
-            self._failed(lease, type(error).__name__)
+            self._failed(errand, type(error).__name__)
             return False
         succeeded(errand, tally)
         with self._lock:
             self.summary.add(tally)
+            self._was_sorted |= bool(tally.collected or tally.resumed)
         self._on_change(self.summary)
         return True
 
-    def _failed(self, lease: Lease, why: str) -> None:
-        name = Mailbox.objects.values_list("email_address", flat=True).get(pk=lease.mailbox_id)
+    def _watch_quarantine(self) -> None:
+        if self._was_sorted:
+            self._was_sorted = False
+            alerts.quarantine_watched()
+
+    def _failed(self, errand: Errand, why: str) -> None:
         with self._lock:
             self.summary.failed += 1
-            self.summary.failures.append(f"{name}: {why}")
+            self.summary.failures.append(f"{errand.mailbox.email_address}: {why}")
         self._on_change(self.summary)
 
-    def _run_test(self, test: ConfigurationTest, lease: Lease | None = None) -> bool:
+    def _run_test(self, test: ConfigurationTest) -> bool:
         try:
-            return run_test(test, self.stop.is_set, lease, self._parser()) is not None
+            return run_test(test, self.stop.is_set, None, self._parser()) is not None
         finally:
             connection.close()
+
+    def _test_one_of_many(self, claimed: bulk.Claimed) -> None:
+        run_test(claimed.test, self.stop.is_set, claimed.lease, self._parser())
 
     def _carry_out(self, command: BulkCommand) -> bool:
         try:
@@ -314,8 +332,6 @@ def succeeded(errand: Errand, tally: Tally) -> None:
     errand.told.resolve(
         alerts.direction_cause(errand.mailbox.pk, Direction.INCOMING), "Mail was collected again."
     )
-    if tally.collected or tally.resumed:
-        alerts.quarantine_watched()
 
 
 def _next_cycle(profile: EmailServerProfile, now: datetime) -> Case:
