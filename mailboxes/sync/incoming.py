@@ -277,6 +277,8 @@ class Pass:
         """
         lasting = reading.place.folder.lasting_order
         whole, partial = ingest.keep(self.lease, reading.place, haul, upto if lasting else None)
+        if len(whole) + len(partial) < len(haul.whole) + len(haul.stubs):  # some are known from another place
+            self.has_copies = True
         reading.position = upto
         before = self.opened.results() if self.opened else []
         if partial:

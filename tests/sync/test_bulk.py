@@ -341,7 +341,7 @@ def test_a_killed_engine_tests_the_rest_and_repeats_what_it_was_at(office: Offic
     _, words = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, words
     under_way = command.items.filter(state="running")
-    assert 1 <= under_way.count() <= 2
+    assert under_way.exists()
     office.synchronize()
     assert [state for state, _ in came_of(command)] == ["done"] * 5
     assert ConfigurationTest.objects.filter(mailbox__in=[m.pk for m in some]).count() == 5
