@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Lookup, Q
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
 from emailprofiles.rules import FieldRule, one_of
@@ -104,6 +106,7 @@ class Message(models.Model):
         ]
         indexes = [
             models.Index(fields=["-received_at", "-id"], name="message_newest"),
+            models.Index(fields=["message_id"], name="message_by_message_id"),
             models.Index(fields=["state", "-received_at"], name="message_by_state"),
             # Quarantine by reason and by collecting mailbox: counted and listed without a look at any row.
             # SQLite asks the row for every column that is not in the index, even for the one of the condition.
@@ -175,6 +178,41 @@ class Body(models.Model):
 
     def __str__(self) -> str:
         return f"body of {self.message_id}"
+
+
+class MessageWords(models.Model):
+    """What search knows of a message on SQLite: an FTS5 table that is filled by triggers; see `mailboxes.search`."""
+
+    message = models.OneToOneField(
+        Message,
+        models.DO_NOTHING,
+        primary_key=True,
+        db_column="rowid",
+        db_constraint=False,
+        related_name="words",
+    )
+    words = models.TextField(db_column="mailboxes_messagewords")  # the hidden column of an FTS5 table
+
+    class Meta:
+        managed = False
+        verbose_name_plural = "words of messages"
+
+    def __str__(self) -> str:
+        return f"words of {self.message_id}"
+
+
+@models.TextField.register_lookup
+class Match(Lookup):
+    """`MATCH` of an FTS5 table (https://www.sqlite.org/fts5.html)."""
+
+    lookup_name = "match"
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, tuple[str | int, ...]]:
+        table, _ = self.process_lhs(compiler, connection)
+        query, parameters = self.process_rhs(compiler, connection)
+        return f"{table} MATCH {query}", tuple(parameters)
 
 
 class FolderGeneration(models.Model):

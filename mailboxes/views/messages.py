@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 
 from emailprofiles.wire import Disposal
 
-from .. import mime, roles, safehtml, words
+from .. import mime, roles, safehtml, search, words
 from ..access import person
 from ..models import Attachment, Delivery, Mailbox, Message, MessageState, Original, User
 from ..models.mail import Messages
@@ -41,7 +41,8 @@ HARMLESS_TYPES = safehtml.PICTURES | {"application/pdf", "text/plain", "text/csv
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page of a list ordered by (received_at, id), newest first, begins or ends."""
+    """Where a page of a list begins or ends that is ordered by (received_at, id), or by a `key` that equals the id,
+    newest first."""
 
     received_at: datetime
     pk: int
@@ -62,11 +63,15 @@ class Place:
     def of(cls, message: Message) -> str:
         return f"{message.received_at.isoformat()}_{message.pk}"
 
-    def older(self) -> Q:
+    def older(self, key: str = "") -> Q:
+        if key:
+            return Q(**{f"{key}__lt": self.pk})
         later = Q(received_at__lt=self.received_at) | Q(pk__lt=self.pk)
         return Q(received_at__lte=self.received_at) & later
 
-    def newer(self) -> Q:
+    def newer(self, key: str = "") -> Q:
+        if key:
+            return Q(**{f"{key}__gt": self.pk})
         earlier = Q(received_at__gt=self.received_at) | Q(pk__gt=self.pk)
         return Q(received_at__gte=self.received_at) & earlier
 
@@ -80,15 +85,19 @@ class Page:
     after: str
 
 
-def page_of(rows_of: QuerySet[Message], request: HttpRequest) -> Page:
-    """The page that `before` or `after` in the address asks for; one query, whatever the size."""
+def page_of(rows_of: QuerySet[Message], request: HttpRequest, key: str = "") -> Page:
+    """The page that `before` or `after` in the address asks for; one query, whatever the size.
+
+    By the time they were received, or as they came in here, by the number in `key`.
+    """
     before, after = (Place.read(request.GET.get(name, "")) for name in ("before", "after"))
+    order = [key] if key else ["received_at", "pk"]
     if after is not None:
-        rows = list(rows_of.filter(after.newer()).order_by("received_at", "pk")[: PAGE + 1])
+        rows = list(rows_of.filter(after.newer(key)).order_by(*order)[: PAGE + 1])
         more, rows = len(rows) > PAGE, rows[:PAGE][::-1]
         return _page(rows, older=bool(rows), newer=more)
-    found = rows_of.filter(before.older()) if before else rows_of
-    rows = list(found.order_by("-received_at", "-pk")[: PAGE + 1])
+    found = rows_of.filter(before.older(key)) if before else rows_of
+    rows = list(found.order_by(*(f"-{field}" for field in order))[: PAGE + 1])
     return _page(rows[:PAGE], older=len(rows) > PAGE, newer=before is not None)
 
 
@@ -97,18 +106,6 @@ def _page(rows: list[Message], *, older: bool, newer: bool) -> Page:
         rows,
         before=Place.of(rows[-1]) if rows and older else "",
         after=Place.of(rows[0]) if rows and newer else "",
-    )
-
-
-def searched(among: QuerySet[Message], words: str) -> QuerySet[Message]:
-    """Those whose subject, sender or Message-ID contains what was typed."""
-    if not (words := words.replace("\x00", "").strip()):
-        return among
-    return among.filter(
-        Q(subject__icontains=words)
-        | Q(sender__icontains=words)
-        | Q(sender_name__icontains=words)
-        | Q(message_id__icontains=words.strip("<>"))
     )
 
 
@@ -123,8 +120,10 @@ def message_list(request: HttpRequest) -> HttpResponse:
         shown = shown.filter(state=state)
     if asked:
         shown = shown.filter(_by_way(mailbox, request.GET.get("way", ""))) if mailbox else shown.none()
+    typed = request.GET.get("q", "")
+    found = search.matching(shown, typed)
     context = {
-        "page": page_of(searched(shown, request.GET.get("q", "")), request),
+        "page": page_of(found, request, search.newest_first() if found is not shown else ""),
         "states": MessageState.choices,
         "mailbox": mailbox,
         "may_see_all": user.has_perm(roles.ADMINISTER),

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from emailprofiles.search import options
 
-from .. import alerts, roles
+from .. import alerts, roles, search
 from ..access import person, requires
 from ..forms.quarantine import DeliverForm, DiscardForm, Targets
 from ..models import Mailbox, Message, MessageState
@@ -21,7 +21,7 @@ from ..models.mail import Messages
 from ..quarantine import AT_ONCE, Outcome, all_again, all_to, discard_all, put_back
 from ..routing import REASON_LABELS, Reason
 from ..sync.resume import ATTEMPTS
-from .messages import page_of, searched
+from .messages import page_of
 
 DEFERRED = ("considered", "recipients", "defects")
 FORMS: dict[str, type[DeliverForm | DiscardForm]] = {"deliver": DeliverForm, "discard": DiscardForm}
@@ -75,7 +75,7 @@ def _narrowed(asked: QueryDict) -> QuerySet[Message]:
         rows = rows.filter(reason=reason)
     if (collected_by := asked.get("mailbox", "")).isdecimal():
         rows = rows.filter(mailbox=int(collected_by[:18]))
-    return searched(rows, asked.get("q", ""))
+    return search.matching(rows, asked.get("q", ""))
 
 
 def _picks(asked: QueryDict) -> list[int]:

@@ -87,6 +87,9 @@ OF_MESSAGES = {
     "list of messages": "/messages/",
     "list of messages, page 20": "/messages/?page=20",
     "list of messages, searched": "/messages/?q=budget",
+    "list of messages, a word of every message": "/messages/?q=week",
+    "list of messages, two letters": "/messages/?q=se",
+    "list of messages, a sender": "/messages/?q=sender77@example.org",
     "list of messages, searched for nothing": "/messages/?q=zzyzx",
     "quarantine": "/quarantine/",
 }
