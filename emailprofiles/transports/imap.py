@@ -8,7 +8,8 @@ people use the same folder, and what they marked is theirs.
 from __future__ import annotations
 
 import imaplib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -69,6 +70,8 @@ from emailprofiles.wire import (
 LARGEST_UID = 2**32 - 1
 FIRST_WINDOW = 1_000
 IDS_PER_COMMAND = 500
+AHEAD = 4
+AHEAD_OCTETS = 8 * 1024 * 1024
 PREVIEW = 65_536
 PARENTHESES = 64
 SECONDS_TO_LEAVE = 3.0
@@ -278,31 +281,60 @@ class Imap(OverSocket, IncomingTransport):
     def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
         yield from self._fetch_section(ids, "")
 
+    def fetch_ahead(self, batches: Sequence[Sequence[Listed]]) -> Generator[list[Fetched], None, None]:
+        """As the seam has it: up to AHEAD commands are under way, of together AHEAD_OCTETS as announced, while the
+        caller stores what came before."""
+        asked = deque(batch for batch in batches if batch)
+        under_way: deque[tuple[bytes, Sequence[Listed]]] = deque()
+        wanted = frozenset(int(one.remote_id) for batch in batches for one in batch)
+        found: dict[int, dict[bytes, Any]] = {}
+        try:
+            for batch in batches:
+                self._ask_ahead(asked, under_way)
+                if batch:
+                    found |= self._ended(under_way.popleft()[0], wanted)
+                    self._ask_ahead(asked, under_way)
+                yield list(_fetched([one.remote_id for one in batch], found, ""))
+                for one in batch:
+                    found.pop(int(one.remote_id), None)
+        finally:  # whoever goes on with this connection is not to read what was meant for us
+            while under_way and not self._spent:
+                self._ended(under_way.popleft()[0], wanted)
+
+    def _ask_ahead(
+        self, asked: deque[Sequence[Listed]], under_way: deque[tuple[bytes, Sequence[Listed]]]
+    ) -> None:
+        while (
+            asked
+            and len(under_way) < AHEAD
+            and (not under_way or _octets(under_way, asked[0]) <= AHEAD_OCTETS)
+        ):
+            batch = asked.popleft()
+            with self._command(self.folder) as client:
+                uids = _uid_set(int(one.remote_id) for one in batch)
+                under_way.append((client.session.begin_uid_fetch(uids, _section("")), batch))
+
     def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:
         yield from self._fetch_section(ids, "HEADER")
 
     def _fetch_section(self, ids: Sequence[str], section: str) -> Iterator[Fetched]:
-        if not ids:
-            return
-        found = self._fetch_items(
-            [int(remote_id) for remote_id in ids], f"(UID INTERNALDATE BODY.PEEK[{section}])"
-        )
-        for remote_id in ids:
-            items = found.get(int(remote_id), {})
-            raw = items.get(f"BODY[{section}]".encode())
-            if isinstance(raw, bytes):
-                yield Fetched(remote_id, raw, _moment(items.get(b"INTERNALDATE")))
+        if ids:
+            found = self._fetch_items([int(remote_id) for remote_id in ids], _section(section))
+            yield from _fetched(ids, found, section)
 
     def _fetch_items(self, uids: Sequence[int], items: str) -> dict[int, dict[bytes, Any]]:
-        """UID FETCH: what the server says of each of these UIDs, and of no other.
-
-        A NO that is about some of the messages leaves what came of the others.
-        """
+        """UID FETCH: what the server says of each of these UIDs, and of no other."""
         with self._command(self.folder, ANYTIME, MessageUnavailable) as client:
-            came, words = client.session.uid_fetch(_uid_set(uids), items)
+            tag = client.session.begin_uid_fetch(_uid_set(uids), items)
+        return self._ended(tag, frozenset(uids))
+
+    def _ended(self, tag: bytes, wanted: frozenset[int]) -> dict[int, dict[bytes, Any]]:
+        """What came of a FETCH. A NO that is about some of the messages leaves what came of the others."""
+        with self._command(self.folder, ANYTIME, MessageUnavailable) as client:
+            came, words = client.session.end_uid_fetch(tag)
             if words and meaning(words, ANYTIME, MessageUnavailable) is not MessageUnavailable:
                 raise Refused(words)
-            return _by_uid(came, frozenset(uids))
+            return _by_uid(came, wanted)
 
     def _search(self, criteria: str) -> list[int]:
         with self._command(self.folder) as client:
@@ -455,6 +487,23 @@ class Imap(OverSocket, IncomingTransport):
 
 
 # --- reading answers -------------------------------------------------------------------------------------
+
+
+def _section(section: str) -> str:
+    """What is asked of a message: all of it, or its "HEADER"; it is not marked as read."""
+    return f"(UID INTERNALDATE BODY.PEEK[{section}])"
+
+
+def _fetched(ids: Iterable[str], found: dict[int, dict[bytes, Any]], section: str) -> Iterator[Fetched]:
+    for remote_id in ids:
+        items = found.get(int(remote_id), {})
+        raw = items.get(f"BODY[{section}]".encode())
+        if isinstance(raw, bytes):
+            yield Fetched(remote_id, raw, _moment(items.get(b"INTERNALDATE")))
+
+
+def _octets(under_way: Iterable[tuple[bytes, Sequence[Listed]]], more: Sequence[Listed]) -> int:
+    return sum(one.size for batch in (more, *(batch for _, batch in under_way)) for one in batch)
 
 
 def _by_uid(came: list[Any], wanted: frozenset[int]) -> dict[int, dict[bytes, Any]]:

@@ -124,9 +124,17 @@ class Session(imaplib.IMAP4):
         self._accepted(kind, data)
         return text_of(self._untagged_response(kind, data, "MYRIGHTS")[1]).rpartition(" ")[2]
 
-    def uid_fetch(self, uids: str, items: str) -> tuple[list[Any], str]:
-        """What came of UID FETCH, as imaplib collects it, and the words of a NO if it ended in one."""
-        kind, data = self._simple_command("UID", "FETCH", uids, items)
+    def begin_uid_fetch(self, uids: str, items: str) -> bytes:
+        """Ask with UID FETCH, and go on; returns the tag by which the answer is waited for."""
+        tag: bytes = self._command("UID", "FETCH", uids, items)
+        return tag
+
+    def end_uid_fetch(self, tag: bytes) -> tuple[list[Any], str]:
+        """What came until this command ended, as imaplib collects it, and the words of a NO if it ended in one.
+
+        Should the server mix its answers, some of those to the commands behind it are among them.
+        """
+        kind, data = self._command_complete("UID", tag)
         came = self.untagged_responses.pop("FETCH", [])
         return came, "" if kind == "OK" else text_of(data)
 

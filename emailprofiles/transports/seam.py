@@ -11,7 +11,7 @@ of these three the connection is spent: close it and start over. One transport s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -105,6 +105,14 @@ class IncomingTransport(Transport):
         One round trip for the whole batch, which is held in memory: the caller sizes it (at most 200
         messages, some MB). Ids that vanished, and messages the server does not hand over, are not yielded.
         """
+
+    def fetch_ahead(self, batches: Sequence[Sequence[Listed]]) -> Generator[list[Fetched], None, None]:
+        """As `fetch`, batch by batch: the next ones may be under way while the caller stores what came before.
+
+        Until the last batch was yielded, or the iterator was closed, nothing else may be asked here.
+        """
+        for batch in batches:
+            yield list(self.fetch([one.remote_id for one in batch])) if batch else []
 
     @abstractmethod
     def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -96,6 +97,33 @@ class _Reading:
         lasting = self.place.folder.lasting_order
         # In another order the place from which we listed may be gone: then the whole folder is asked for.
         return set(self.server.identities(self.start, max(len(self.ids), 1) if lasting else sys.maxsize))
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part of the list, in batches; `upto` is how far everything is dealt with, `passed` how far it was asked for."""
+
+    batches: list[list[Listed]]
+    small: frozenset[str]
+    old: frozenset[Listed]
+    heads: dict[str, bytes]
+    upto: str | None
+    passed: str | None = None
+    missing: list[Listed] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[list[Listed]]:
+        """Of each batch those that are collected whole."""
+        return [[one for one in batch if one.remote_id in self.small] for batch in self.batches]
+
+    def pass_on(self, batch: Sequence[Listed], fetched: Container[str]) -> None:
+        """This batch came; once something did not, the place up to which all is dealt with stays before it."""
+        known = (fetched, self.heads)
+        asked = (one for one in batch if one not in self.old)
+        self.missing += [one for one in asked if not any(one.remote_id in some for some in known)]
+        self.passed = batch[-1].remote_id
+        if not self.missing:
+            self.upto = self.passed
 
 
 class _Opened:
@@ -206,18 +234,26 @@ class Pass:
     def _in_batches(self, reading: _Reading, disposing: Disposing) -> bool:
         """The next part of the list; False when there is no more."""
         limit = min(self.profile.messages_per_cycle, LISTED_AT_ONCE)
-        listed = reading.listed(limit)
-        for batch in plan.batches(ingest.not_kept(reading.place, listed)):
-            if self._yields():
-                return True
-            self._batch(reading, batch)
-            self._settle(disposing)
-            if disposing.names_changed:
-                return True
+        listed, lasting = reading.listed(limit), reading.place.folder.lasting_order
+        part = self._part(reading, ingest.not_kept(reading.place, listed))
+        with closing(reading.server.fetch_ahead(part.wanted)) as coming:
+            for batch in part.batches:
+                if self._yields():
+                    break
+                self._batch(reading, part, batch, next(coming))
+                if not lasting:
+                    self._account_for_missing(reading, part)
+                    self._settle(disposing)
+                    if disposing.names_changed:
+                        return True
+        self._account_for_missing(reading, part)
+        if self.tally.more:
+            return True
         if listed:
             self._move_on(reading, listed[-1].remote_id)
-        if reading.place.folder.lasting_order:
-            return len(listed) >= limit  # what comes in meanwhile is for the next pass
+        if lasting and len(listed) < limit:
+            return False  # what comes in meanwhile is for the next pass
+        self._settle(disposing)
         return bool(listed)
 
     def _one_by_one(self, reading: _Reading, disposing: Disposing) -> bool:
@@ -253,9 +289,13 @@ class Pass:
         if stubs.is_given_up(self.lease, remote_id):
             self._keep(reading, Haul(stubs=[stubs.breaks_off(Listed(remote_id, 0, None))]), remote_id)
             return
-        listed = self._listed_alone(reading, remote_id)
-        if listed:
-            self._batch(reading, listed)
+        if listed := self._listed_alone(reading, remote_id):
+            part = self._part(reading, listed)
+            came = [
+                list(reading.server.fetch([one.remote_id for one in some])) for some in part.wanted if some
+            ]
+            self._batch(reading, part, part.batches[0], [one for some in came for one in some])
+            self._account_for_missing(reading, part)
 
     def _listed_alone(self, reading: _Reading, remote_id: str) -> list[Listed]:
         listed = reading.server.listed(reading.position, 1)
@@ -263,14 +303,44 @@ class Pass:
 
     # --- one batch ---
 
-    def _batch(self, reading: _Reading, batch: list[Listed]) -> None:
-        haul = self._haul(reading, batch)
-        skipped = sum(why is SkipReason.TOO_OLD for _, why in haul.skipped)
-        self.tally.wanted += len(batch) - skipped
-        self.tally.collected += self._keep(reading, haul, batch[-1].remote_id)
-        self._count_skipped(skipped)
+    def _part(self, reading: _Reading, listed: Sequence[Listed]) -> _Part:
+        """What the list alone says of these messages, and the headers of those that are too large."""
+        dated = self._dated(reading.server, listed)
+        recent = plan.wanted(dated, self.profile.process_email_from)
+        small, large = plan.by_size(recent, self.sorter.settings.max_message_octets) if recent else ([], [])
+        return _Part(
+            batches=list(plan.batches(dated)),
+            small=frozenset(one.remote_id for one in small),
+            old=frozenset(dated) - frozenset(recent),
+            heads=stubs.headers_of(reading.server, large),
+            upto=reading.position,
+        )
 
-    def _keep(self, reading: _Reading, haul: Haul, upto: str) -> int:
+    def _batch(self, reading: _Reading, part: _Part, batch: list[Listed], came: Sequence[Fetched]) -> None:
+        """Each message of a batch is whole, a stub, or skipped; what did not come is accounted for later."""
+        fetched = {one.remote_id: one for one in came}
+        haul = Haul(
+            whole=[(m, fetched[m.remote_id]) for m in batch if m.remote_id in fetched],
+            stubs=[stubs.too_large(m, part.heads[m.remote_id]) for m in batch if m.remote_id in part.heads],
+            skipped=[(m, SkipReason.TOO_OLD) for m in batch if m in part.old],
+        )
+        part.pass_on(batch, fetched)
+        self.tally.wanted += len(batch) - len(haul.skipped)
+        self.tally.collected += self._keep(reading, haul, part.upto)
+        self._count_skipped(len(haul.skipped))
+
+    def _account_for_missing(self, reading: _Reading, part: _Part) -> None:
+        """What was listed and did not come: a stub if the server lists it even now, skipped if it is gone."""
+        if not part.missing:
+            return
+        there = reading.still_there(part.missing)
+        haul = Haul(
+            stubs=[stubs.not_handed_over(m) for m in part.missing if m.remote_id in there],
+            skipped=[(m, SkipReason.VANISHED) for m in part.missing if m.remote_id not in there],
+        )
+        self._keep(reading, haul, part.passed)
+
+    def _keep(self, reading: _Reading, haul: Haul, upto: str | None) -> int:
         """Put a batch down, then open it; returns how many messages are new and whole.
 
         The child reads it while the one before is delivered, and the next is asked for and put down.
@@ -290,38 +360,13 @@ class Pass:
             self._deliver_opened()
         return len(whole)
 
-    def _haul(self, reading: _Reading, batch: list[Listed]) -> Haul:
-        """Ask for a batch; each message of it is whole, a stub, or skipped."""
-        batch = self._dated(reading.server, batch)
-        recent = plan.wanted(batch, self.profile.process_email_from)
-        small, large = plan.by_size(recent, self.sorter.settings.max_message_octets)
-        heads = stubs.headers_of(reading.server, large)
-        fetched = {one.remote_id: one for one in self._fetched(reading.server, small)}
-        missing = [m for m in recent if m.remote_id not in fetched and m.remote_id not in heads]
-        there = reading.still_there(missing)
-        old = set(batch) - set(recent)
-        return Haul(
-            whole=[(m, fetched[m.remote_id]) for m in small if m.remote_id in fetched],
-            stubs=[
-                *(stubs.too_large(m, heads[m.remote_id]) for m in large if m.remote_id in heads),
-                *(stubs.not_handed_over(m) for m in missing if m.remote_id in there),
-            ],
-            skipped=[
-                *((m, SkipReason.TOO_OLD) for m in batch if m in old),
-                *((m, SkipReason.VANISHED) for m in missing if m.remote_id not in there),
-            ],
-        )
-
-    def _dated(self, server: IncomingTransport, batch: list[Listed]) -> list[Listed]:
+    def _dated(self, server: IncomingTransport, listed: Sequence[Listed]) -> list[Listed]:
         """Where the server tells no dates (POP3), they are read in the headers, if anybody asks for them."""
-        undated = [m.remote_id for m in batch if m.received_at is None]
+        undated = [m.remote_id for m in listed if m.received_at is None]
         if not undated or self.profile.process_email_from is None:
-            return batch
+            return list(listed)
         dates = {one.remote_id: one.received_at for one in server.fetch_headers(undated)}
-        return [replace(m, received_at=m.received_at or dates.get(m.remote_id)) for m in batch]
-
-    def _fetched(self, server: IncomingTransport, wanted: Sequence[Listed]) -> list[Fetched]:
-        return list(server.fetch([message.remote_id for message in wanted])) if wanted else []
+        return [replace(m, received_at=m.received_at or dates.get(m.remote_id)) for m in listed]
 
     def _deliver_opened(self) -> None:
         if self.opened is not None:

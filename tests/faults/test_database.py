@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from django.db import connection
 
-from emailprofiles.transports import TRANSPORTS
+from emailprofiles.transports import TRANSPORTS, IncomingTransport
 from emailprofiles.transports.imap import Imap
 from emailprofiles.wire import Fetched
 from mailboxes.models import Direction, Message
@@ -35,6 +35,8 @@ def test_somebody_who_locks_the_database_while_mail_is_stored_loses_none(
     office: Office, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Locking(Imap):
+        fetch_ahead = IncomingTransport.fetch_ahead
+
         def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
             fetched = list(super().fetch(ids))
             threading.Thread(target=hold, args=(locked := threading.Event(),), daemon=True).start()

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from emailprofiles.transports import TRANSPORTS
+from emailprofiles.transports import TRANSPORTS, IncomingTransport
 from emailprofiles.transports.imap import Imap
 from emailprofiles.wire import UNDELIVERABLE, Fetched, Folder
 from mailboxes.models import Alert, Message, Reconciliation, SkippedMessage, SyncState
@@ -128,6 +128,8 @@ def test_a_folder_that_is_numbered_anew_all_the_time_is_collected_and_not_delete
 
 class Vanishing(Imap):
     """Somebody deletes the second message between our looking and our fetching."""
+
+    fetch_ahead = IncomingTransport.fetch_ahead
 
     gone = "2"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from emailprofiles.transports import TRANSPORTS
+from emailprofiles.transports import TRANSPORTS, IncomingTransport
 from emailprofiles.transports.imap import Imap
 from emailprofiles.wire import Fetched
 from mailboxes.models import (
@@ -96,6 +96,8 @@ def test_a_thousand_messages_are_collected_routed_and_deleted_by_one_run(office:
 
 class Withholding(Imap):
     """The server as it is, but for one message that it lists and does not hand over."""
+
+    fetch_ahead = IncomingTransport.fetch_ahead
 
     withheld = "2"
 

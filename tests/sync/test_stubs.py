@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from emailprofiles.errors import ConnectionLost
-from emailprofiles.transports import TRANSPORTS
+from emailprofiles.transports import TRANSPORTS, IncomingTransport
 from emailprofiles.transports.imap import Imap
 from emailprofiles.wire import Fetched
 from mailboxes import words
@@ -70,6 +70,8 @@ def test_a_stub_is_not_asked_for_again_until_the_limit_is_raised(
     asked: list[Sequence[str]] = []
 
     class Counting(Imap):
+        fetch_ahead = IncomingTransport.fetch_ahead
+
         def fetch(self, ids: Sequence[str]) -> Iterator[Fetched]:
             asked.append(ids)
             return super().fetch(ids)
@@ -106,6 +108,8 @@ def test_a_stub_is_not_delivered_by_hand_and_try_again_asks_for_it_whatever_its_
 
 class Withholding(Imap):
     """The server as it is, but for one message that it lists and does not hand over."""
+
+    fetch_ahead = IncomingTransport.fetch_ahead
 
     withheld = "1"
 
