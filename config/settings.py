@@ -53,6 +53,7 @@ else:
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
 # Network and transactions never nest, so a request is not one transaction.
 DATABASES["default"]["ATOMIC_REQUESTS"] = False
+DATABASE_ROUTERS = ["mailboxes.search.NotATable"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [

@@ -232,7 +232,10 @@ NOT_RECORDS = {"mailboxes.Session", "auditlog.LogEntry"}
 def everything() -> dict[str, list[dict[str, Any]]]:
     """All rows of all records."""
     models = [
-        m for app in ("mailboxes", "emailprofiles", "auth") for m in apps.get_app_config(app).get_models()
+        m
+        for app in ("mailboxes", "emailprofiles", "auth")
+        for m in apps.get_app_config(app).get_models()
+        if m._meta.managed
     ]
     return {
         model._meta.label: list(model._default_manager.order_by("pk").values())

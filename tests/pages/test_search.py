@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -116,6 +118,15 @@ def test_the_index_of_sqlite_agrees_with_the_messages(letters: Office) -> None:
         cursor.execute(
             "INSERT INTO mailboxes_messagewords(mailboxes_messagewords, rank) VALUES ('integrity-check', 1)"
         )
+
+
+def test_a_dump_holds_the_messages_and_not_their_index(
+    letters: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("dumpdata", "mailboxes")
+    held = {row["model"] for row in json.loads(capsys.readouterr().out)}
+    assert "mailboxes.message" in held
+    assert "mailboxes.messagewords" not in held
 
 
 def test_nobody_finds_what_another_received(
