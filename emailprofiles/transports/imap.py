@@ -481,9 +481,7 @@ class Imap(OverSocket, IncomingTransport):
             return
         session = self._client.session
         session.connection.allow(SECONDS_TO_LEAVE)
-        if self._folder is not None and "UNSELECT" in self._capabilities:
-            self._client.unselect_folder()  # never CLOSE: that would expunge what others marked
-        session.logout()
+        session.logout()  # never CLOSE: that would expunge what others marked
 
 
 # --- reading answers -------------------------------------------------------------------------------------

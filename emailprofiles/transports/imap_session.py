@@ -88,6 +88,14 @@ class Session(imaplib.IMAP4):
         self._get_capabilities()
         return seen
 
+    def _get_capabilities(self) -> None:
+        """Those that the greeting names, if it does (RFC 9051, 7.1); what was said before TLS is forgotten by then."""
+        told: Any = self.untagged_responses.pop("CAPABILITY", [None])[-1]
+        if told:
+            self.capabilities = tuple(told.decode("ascii", "replace").upper().split())
+        else:
+            super()._get_capabilities()  # type: ignore[misc]  # typeshed does not know of it
+
     def sign_in(self, who: Password) -> None:
         """AUTHENTICATE PLAIN (RFC 4616) in UTF-8 where it is offered, else LOGIN."""
         if "AUTH=PLAIN" in self.capabilities:

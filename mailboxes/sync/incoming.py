@@ -158,6 +158,7 @@ class Pass:
         self.errand, self.parser, self.stopping = errand, parser, stopping
         self.lease, self.mailbox, self.profile = errand.lease, errand.mailbox, errand.profile
         self.tally = Tally()
+        self.allowance = self.profile.messages_per_cycle
         # What there is by now, here and on the server.
         self.has_stubs = Left.STUBS in errand.left
         self.has_kept = Left.KEPT in errand.left
@@ -253,7 +254,8 @@ class Pass:
             self._move_on(reading, listed[-1].remote_id)
         if lasting and len(listed) < limit:
             return False  # what comes in meanwhile is for the next pass
-        self._settle(disposing)
+        if not (lasting and self._yields()):  # at its end a pass settles anyway
+            self._settle(disposing)
         return bool(listed)
 
     def _one_by_one(self, reading: _Reading, disposing: Disposing) -> bool:
@@ -276,7 +278,13 @@ class Pass:
         return self.tally.more
 
     def _is_full(self) -> bool:
-        return self.tally.wanted >= self.profile.messages_per_cycle
+        """Whether others have their turn now; while nobody waits for it, the next cycle goes on in the same session."""
+        if self.tally.wanted < self.allowance:
+            return False
+        if leases.due(leases.now()).exists():
+            return True
+        self.allowance = self.tally.wanted + self.profile.messages_per_cycle
+        return False
 
     def _move_on(self, reading: _Reading, position: str) -> None:
         """Everything up to here is dealt with, be it by an earlier pass."""

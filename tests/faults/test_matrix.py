@@ -93,7 +93,7 @@ IN_THE_OPEN_FOLDER = [
     ("UID SEARCH", 4, "the end of the list"),
     ("UID SEARCH", 6, "reconciliation"),
 ]
-FAREWELL = ("UNSELECT", "LOGOUT")
+FAREWELL = ("LOGOUT",)
 
 
 def losses() -> list[Fault]:
@@ -111,11 +111,26 @@ def losses() -> list[Fault]:
 
 
 def losing_reply(command: str, nth: int) -> GoWrong:
-    return lambda proxy, office, sent: proxy.lose_reply(command, nth)
+    def go_wrong(proxy: Proxy, office: Office, sent: Sent) -> None:
+        if command == "CAPABILITY":
+            greets_in_few_words(proxy)
+        proxy.lose_reply(command, nth)
+
+    return go_wrong
 
 
 def losing_command(command: str, nth: int) -> GoWrong:
-    return lambda proxy, office, sent: proxy.lose_command(command, nth)
+    def go_wrong(proxy: Proxy, office: Office, sent: Sent) -> None:
+        if command == "CAPABILITY":
+            greets_in_few_words(proxy)
+        proxy.lose_command(command, nth)
+
+    return go_wrong
+
+
+def greets_in_few_words(proxy: Proxy) -> None:
+    """The greeting names no capabilities: they are asked for."""
+    proxy.edit(rb"^\* OK \[CAPABILITY [^\]]*\]", b"* OK")
 
 
 def sign_in_by_login(lose: Callable[[Proxy], None]) -> GoWrong:
@@ -217,7 +232,6 @@ MATRIX = [
     Fault("a search octet by octet, within the deadline", Outcome.FINE, drip("UID SEARCH", 0.001)),
     Fault("no UIDPLUS", Outcome.FINE, reads(rb" UIDPLUS", b"")),
     Fault("neither UIDPLUS nor MOVE", Outcome.STOPPED, neither_way_to_delete),
-    Fault("no UNSELECT", Outcome.FINE, reads(rb" UNSELECT", b"")),
     Fault("no ACL", Outcome.FINE, reads(rb" ACL", b"")),
     Fault("sizes announced as 0", Outcome.FINE, reads(rb"RFC822.SIZE \d+", b"RFC822.SIZE 0")),
     Fault("sizes announced as 3", Outcome.FINE, reads(rb"RFC822.SIZE \d+", b"RFC822.SIZE 3")),

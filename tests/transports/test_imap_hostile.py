@@ -364,7 +364,6 @@ def test_only_uids_are_spoken_of_and_nothing_is_closed_or_expunged_at_large() ->
         b"UID STORE 4:5,7 +FLAGS.SILENT (\\Deleted)",
         b"UID EXPUNGE 4:5,7",
         b"UID SEARCH UID 4:5,7",
-        b"UNSELECT",
         b"LOGOUT",
     ]
 
