@@ -364,6 +364,7 @@ def _quoted_printable_body(body: bytes) -> bytes:
     return binascii.a2b_qp(body)
 
 
+_TAIL = 1_000
 _BASE64 = bytes(string.ascii_letters + string.digits + "+/=\r\n", "ascii")
 
 
@@ -372,9 +373,15 @@ def _base64_body(body: bytes) -> bytes:
     strange = len(body.translate(None, _BASE64))
     if strange * 100 > len(body) * 15:
         return body
-    if strange or not 0 < body.rstrip(b"=\r\n").count(b"=") <= MAX_GLUED:
+    if strange or not 0 < body.count(b"=", 0, _end_of_base64(body)) <= MAX_GLUED:
         return _base64(body)
     return b"".join(map(_base64, re.findall(rb"[^=]+=*", body)))
+
+
+def _end_of_base64(body: bytes) -> int:
+    """Where the last letter ends; a body of many megabytes is not copied to find that out."""
+    tail = body[-_TAIL:].rstrip(b"=\r\n")
+    return max(len(body) - _TAIL, 0) + len(tail) if tail else len(body.rstrip(b"=\r\n"))
 
 
 def _base64(body: bytes) -> bytes:

@@ -236,7 +236,8 @@ class _Body:
             digest.update(" ".join(head.text(name).split()).encode() + b"\0")
         for part, data in self._contents:
             body = data.replace(b"\r\n", b"\n").rstrip()
-            digest.update(f"{part.content_type} {len(body)}\0".encode() + body)
+            digest.update(f"{part.content_type} {len(body)}\0".encode())
+            digest.update(body)
         return digest.hexdigest()
 
 
