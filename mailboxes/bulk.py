@@ -129,9 +129,9 @@ def _finish(bulk: BulkCommand) -> None:
         )
 
 
-def is_open() -> bool:
-    """Whether any command is not finished."""
-    return BulkCommand.objects.filter(finished_at=None).exists()
+def under_way() -> set[str]:
+    """Which kinds of commands are not finished."""
+    return set(BulkCommand.objects.filter(finished_at=None).order_by().values_list("command", flat=True))
 
 
 # ── Carried out: everything but tests ───────────────────────────────────────────────────────

@@ -1,14 +1,15 @@
 """The straight line of one message.
 
-    worker.run()              while not stopping: for lease in leases.claim(seats): submit(lease)
+    worker.run()              while not stopping: claim what is due, and lay it into the tray of the threads
     leases.claim()            compare-and-set; one row changed means it is ours; the fence grows
+    errands.read()            the mailbox, and what is left to do there
     incoming.synchronize()    one connection, one loop over batches
-    incoming.settle()         what an earlier pass left: resume what is kept, dispose of what is delivered
-    transport.fetch()         a batch as the server sends it, nothing marked
+    resume.resume()           what an earlier pass kept and did not deliver
+    transport.fetch_ahead()   batches as the server sends them, nothing marked
     ingest.keep()             transaction 1: raw bytes and identity, state *received*
     parsing.parse()           bytes to Parsed, in a child process with limits
     routing.route()           for whom, and by which rule
-    ingest.deliver()          transaction 2: headers, bodies, attachments, deliveries
+    ingest.deliver()          transaction 2: headers, attachments, deliveries
     transport.dispose()       after that commit: delete, or mark as read
     leases.release()          backoff decides when to come again; alerts are raised or resolved
 

@@ -28,6 +28,7 @@ from .. import alerts, bulk, configtest
 from ..diary import SOON, Diary
 from ..models import (
     BulkCommand,
+    Command,
     ConfigurationTest,
     Direction,
     EngineProcess,
@@ -80,7 +81,8 @@ class Engine:
         self._many = Tray(self._pool, self._test_one_of_many, self.wake)
         self._local = threading.local()
         self._parsers: list[Parser] = []
-        self._was_sorted = False
+        self._was_sorted = self._many_ended = False
+        self._settled_at = 0.0
         self._lock = threading.Lock()
         self._claiming = threading.Lock()
         self._test: Future[bool] | None = None
@@ -123,7 +125,7 @@ class Engine:
 
     def _others_at_work(self, among: Q, only: Mailbox | None) -> bool:
         held = leases.due(leases.now(), among=among, held=True).exists()
-        return held or (only is None and bulk.is_open())
+        return held or (only is None and bool(bulk.under_way()))
 
     def shut_down(self, patience: float = 5.0) -> bool:
         """Let passes stop at their next batch; False when one still waits for its server after `patience` seconds.
@@ -197,11 +199,20 @@ class Engine:
 
     def _claim_many(self) -> None:
         """Go on with bulk commands; their tests take what is idle after collecting, but for one thread."""
-        if not bulk.is_open():
-            return
-        bulk.settle()
-        if not self._commands and (command := leases.claim_command(self.holder)):
+        commands = bulk.under_way()
+        if (
+            commands - {Command.TEST}
+            and not self._commands
+            and (command := leases.claim_command(self.holder))
+        ):
             self._commands[self._submit(self._carry_out, command)] = command
+        if Command.TEST in commands:
+            self._claim_tests_of_many()
+
+    def _claim_tests_of_many(self) -> None:
+        if self._many_ended or time.monotonic() - self._settled_at > LOOK_AGAIN_SECONDS:
+            self._many_ended, self._settled_at = False, time.monotonic()
+            bulk.settle()
         self._give_back(self._many.take_back())
         threads = 1 + max(0, self.threads - self._errands.at_work - 1)
         if room := self._many.room(threads):
@@ -297,7 +308,10 @@ class Engine:
             connection.close()
 
     def _test_one_of_many(self, claimed: bulk.Claimed) -> None:
-        run_test(claimed.test, self.stop.is_set, claimed.lease, self._parser())
+        try:
+            run_test(claimed.test, self.stop.is_set, claimed.lease, self._parser())
+        finally:
+            self._many_ended = True
 
     def _carry_out(self, command: BulkCommand) -> bool:
         try:
