@@ -258,8 +258,9 @@ class Imap(OverSocket, IncomingTransport):
     def listed(self, after: str | None, limit: int) -> list[Listed]:
         uids = self._uids_after(int(after or 0), limit)
         described: dict[int, dict[bytes, Any]] = {}
-        for some in _chunks(uids):
-            described |= self._fetch_items(some, "(UID RFC822.SIZE INTERNALDATE)")
+        asked = [self._asked(some, "(UID RFC822.SIZE INTERNALDATE)") for some in _chunks(uids)]
+        for tag in asked:
+            described |= self._ended(tag, frozenset(uids))
         # What the server numbers and does not describe is there all the same: it must not be passed by.
         return [_listed(uid, described.get(uid, {})) for uid in uids]
 
@@ -310,9 +311,7 @@ class Imap(OverSocket, IncomingTransport):
             and (not under_way or _octets(under_way, asked[0]) <= AHEAD_OCTETS)
         ):
             batch = asked.popleft()
-            with self._command(self.folder) as client:
-                uids = _uid_set(int(one.remote_id) for one in batch)
-                under_way.append((client.session.begin_uid_fetch(uids, _section("")), batch))
+            under_way.append((self._asked([int(one.remote_id) for one in batch], _section("")), batch))
 
     def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:
         yield from self._fetch_section(ids, "HEADER")
@@ -324,9 +323,11 @@ class Imap(OverSocket, IncomingTransport):
 
     def _fetch_items(self, uids: Sequence[int], items: str) -> dict[int, dict[bytes, Any]]:
         """UID FETCH: what the server says of each of these UIDs, and of no other."""
+        return self._ended(self._asked(uids, items), frozenset(uids))
+
+    def _asked(self, uids: Iterable[int], items: str) -> bytes:
         with self._command(self.folder, ANYTIME, MessageUnavailable) as client:
-            tag = client.session.begin_uid_fetch(_uid_set(uids), items)
-        return self._ended(tag, frozenset(uids))
+            return client.session.begin_uid_fetch(_uid_set(uids), items)
 
     def _ended(self, tag: bytes, wanted: frozenset[int]) -> dict[int, dict[bytes, Any]]:
         """What came of a FETCH. A NO that is about some of the messages leaves what came of the others."""

@@ -234,8 +234,7 @@ class Pass:
 
     def _in_batches(self, reading: _Reading, disposing: Disposing) -> bool:
         """The next part of the list; False when there is no more."""
-        limit = min(self.profile.messages_per_cycle, LISTED_AT_ONCE)
-        listed, lasting = reading.listed(limit), reading.place.folder.lasting_order
+        listed, lasting = reading.listed(LISTED_AT_ONCE), reading.place.folder.lasting_order
         part = self._part(reading, ingest.not_kept(reading.place, listed))
         with closing(reading.server.fetch_ahead(part.wanted)) as coming:
             for batch in part.batches:
@@ -252,7 +251,7 @@ class Pass:
             return True
         if listed:
             self._move_on(reading, listed[-1].remote_id)
-        if lasting and len(listed) < limit:
+        if lasting and len(listed) < LISTED_AT_ONCE:
             return False  # what comes in meanwhile is for the next pass
         if not (lasting and self._yields()):  # at its end a pass settles anyway
             self._settle(disposing)

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from emailprofiles.errors import MailError, ServerBusy
+from emailprofiles.errors import MailError, ServerBusy, TimedOut
 from emailprofiles.transports import imap
 from emailprofiles.transports.imap import Imap
 from emailprofiles.wire import Endpoint, Listed, Password, Security
@@ -117,7 +117,10 @@ def test_a_server_that_says_to_come_later_is_heard() -> None:
 def test_no_more_is_under_way_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imap, "AHEAD_OCTETS", 25)
     with Ahead(1, [told(1) + OK % 0]) as script, closing(opened(script.port)) as server:
-        next(server.fetch_ahead(batches([1], [2], [3], size=20)))
+        coming = server.fetch_ahead(batches([1], [2], [3], size=20))
+        next(coming)
+        with pytest.raises(TimedOut):  # what is under way is waited for, and not for ever
+            coming.close()
         assert len(script.asked) == 2  # the second one once the first had come
 
 
