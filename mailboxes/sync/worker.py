@@ -46,6 +46,9 @@ from .push import Watches
 from .tray import Tray
 
 LOOK_AGAIN_SECONDS = 1.0
+REST_SECONDS = (
+    0.05  # between two looks: what is claimed together costs little more than what is claimed alone
+)
 HEARTBEAT_SECONDS = 5.0
 OTHERS_SECONDS = 30.0
 
@@ -97,6 +100,7 @@ class Engine:
         self._watches.start()
         while not self.stop.is_set():
             self._round()
+            self.stop.wait(REST_SECONDS)
             self.wake.wait(LOOK_AGAIN_SECONDS)
             self.wake.clear()
 
