@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import connection
-from django.db.models import DateTimeField, Field, Model
+from django.db.models import BinaryField, DateTimeField, Field, Model
 
 Row = dict[str, Any]
 """Column (attname) → value; an aware datetime for a point in time."""
@@ -48,7 +48,14 @@ def insert(model: type[Model], rows: Iterable[Row]) -> None:
         return
     columns = ", ".join(str(field.column) for field in fields)
     places = ", ".join(["%s"] * len(fields))
-    _execute(f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({places})", values)  # noqa: S608
+    into = f"INSERT INTO {model._meta.db_table} ({columns})"
+    if any(isinstance(field, BinaryField) for field in fields):
+        # A statement that Python keeps for the next time keeps its last values, too, be they 50 MB: here, none.
+        nothing = [b"" if isinstance(field, BinaryField) else None for field in fields]
+        ends = [[*row, True] for row in values] + [[*nothing, False]]
+        _execute(f"{into} SELECT {places} WHERE %s", ends)
+    else:
+        _execute(f"{into} VALUES ({places})", values)
 
 
 def update(model: type[Model], rows: Sequence[Row]) -> None:
