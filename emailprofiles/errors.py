@@ -33,7 +33,10 @@
     │   ├── RecipientRefused        mailbox    needs a person
     │   └── TryLater                mailbox    transient        (4xx, NO [INUSE], quota …)
     └── message
-        └── MessageUnavailable      message    transient        (announced, but not handed over)
+        ├── MessageUnavailable      message    transient        (announced, but not handed over)
+        ├── MessageRefused          message    permanent        (for what it is, to whomever it goes)
+        │   └── MessageTooLarge     message    permanent
+        └── OutcomeUnknown          message    needs a person   (sent to the end, and no answer came)
 
 The engine reads `scope` and `nature` only; people read the sentence and `advice`.
 """
@@ -302,6 +305,29 @@ class MessageUnavailable(MailError):
     sentence = "The server lists a message and does not hand it over"
     about = "The server lists message {seen} and does not hand it over"
     advice = "We try again by ourselves. If it stays so, open the message in a mail program and move it away."
+
+
+class MessageRefused(MailError):
+    scope, nature = Scope.MESSAGE, Nature.PERMANENT
+    sentence = "The server does not accept this message"
+    about = "The server does not accept this message: {seen}"
+    advice = "Read the server's words; change the message accordingly and send it again."
+
+
+class MessageTooLarge(MessageRefused):
+    sentence = "The message is larger than the server accepts"
+    about = "The message is larger than the server accepts: {seen}"
+    advice = "Leave out attachments or make them smaller, or ask whoever runs the server to accept larger messages."
+
+
+class OutcomeUnknown(MailError):
+    scope, nature = Scope.MESSAGE, Nature.NEEDS_PERSON
+    sentence = "The message was handed over, and no answer came"
+    about = "The message was handed over to {seen}, and no answer came"
+    advice = (
+        "Ask the recipient, or look for its Message-ID in the log of the mail server. "
+        "Then say that it arrived, or send it again."
+    )
 
 
 def printable(words: str) -> str:

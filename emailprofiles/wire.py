@@ -50,7 +50,15 @@ class Anonymous:
     """No sign-in at all (SMTP relays that know their clients by address)."""
 
 
-Credentials = Password | Anonymous
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Sign in as `username` by an access token that somebody else gave out (OAuth 2.0)."""
+
+    username: str
+    token: str = field(repr=False)
+
+
+Credentials = Password | Anonymous | Bearer
 
 
 class StepName(StrEnum):
@@ -67,6 +75,8 @@ class StepName(StrEnum):
     MESSAGE = "one message read"
     SENDER = "sender accepted"
     RECIPIENT = "recipient accepted"
+    ACCEPTED = "test message accepted"
+    ARRIVED = "arrived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +145,18 @@ class Disposed:
 
     done: Sequence[str]
     vanished: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """From whom a message leaves and to whom, whatever stands in it (RFC 5321, 2.3.1).
+
+    A `sender` of "" is the null reverse-path, to which nothing is answered. `size` in octets; `is_ascii` when all of
+    it is; `report_id` asks for delivery reports under this name, where the server can (RFC 3461).
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    size: int = 0
+    is_ascii: bool = True
+    report_id: str = ""

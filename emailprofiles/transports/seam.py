@@ -15,8 +15,18 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from emailprofiles.errors import CapabilityMissing
-from emailprofiles.wire import Credentials, Disposal, Disposed, Endpoint, Fetched, Folder, Listed, Step
+from emailprofiles.errors import CapabilityMissing, MailError
+from emailprofiles.wire import (
+    Credentials,
+    Disposal,
+    Disposed,
+    Endpoint,
+    Envelope,
+    Fetched,
+    Folder,
+    Listed,
+    Step,
+)
 
 
 class Transport(ABC):
@@ -139,7 +149,10 @@ class IncomingTransport(Transport):
 
 
 class OutgoingTransport(Transport):
-    """Hands mail to one server. (Sending itself comes with outgoing mail.)"""
+    """Hands mail to one server: connect  →  (offer  →  the engine commits  →  hand_over)*  →  close.
+
+    One message after the other on one connection. Until `hand_over` begins nothing can have been sent.
+    """
 
     @abstractmethod
     def envelope_steps(self, sender: str, recipient: str) -> Iterator[Step]:
@@ -148,3 +161,26 @@ class OutgoingTransport(Transport):
         Raises `SenderRefused`, `RecipientRefused`, `TryLater`, `CapabilityMissing` (an address that needs
         SMTPUTF8), `SettingsIncomplete` (text that is no address), each with `.step` set.
         """
+
+    @abstractmethod
+    def offer(self, envelope: Envelope) -> dict[str, MailError | None]:
+        """What the server says to each recipient: None if it takes the message for them, else `RecipientRefused`
+        (final) or `TryLater`. Who is missing in the answer is to be offered again once this was handed over.
+
+        With nobody accepted the offer is over; otherwise `hand_over` or `withdraw` comes next. Raises
+        `SenderRefused`, `SignInRefused`, `TryLater`, `MessageTooLarge`, `MessageRefused` (the server lacks what this
+        message needs) for the whole; then the offer is over, too.
+        """
+
+    @abstractmethod
+    def hand_over(self, raw: bytes) -> str:
+        """Give the message, as it was offered, to those who were accepted; returns how the server confirmed it.
+
+        `raw` may end its lines in any way. `MessageRefused`, `TryLater` and every error of the connection but one
+        mean that the server does not have it. `OutcomeUnknown`: all of it was sent, and nobody knows whether the
+        server took it; the connection is spent.
+        """
+
+    @abstractmethod
+    def withdraw(self) -> None:
+        """Give up what was offered; the connection is as new."""

@@ -1,4 +1,4 @@
-"""SMTP (RFC 5321): the ladder of Test & Enable, up to a recipient accepted, then RSET.
+"""SMTP (RFC 5321): one message after the other on one connection, and the ladder of Test & Enable.
 
 smtplib speaks the protocol over a socket of the network guard. STARTTLS (RFC 3207) is required or not used;
 what was said before it is forgotten.
@@ -7,6 +7,7 @@ what was said before it is forgotten.
 from __future__ import annotations
 
 import base64
+import binascii
 import smtplib
 import socket
 from collections.abc import Iterator
@@ -15,16 +16,16 @@ from contextlib import contextmanager, suppress
 from emailprofiles import network
 from emailprofiles.errors import (
     CapabilityMissing,
-    ClientRefused,
     ConnectionLost,
     EncryptionRequired,
     MailError,
+    MessageRefused,
+    MessageTooLarge,
     NoGreeting,
     NotThisProtocol,
+    OutcomeUnknown,
     ProtocolError,
     RecipientRefused,
-    SenderRefused,
-    ServerBusy,
     SettingsIncomplete,
     SignInRefused,
     StartTlsRefused,
@@ -34,11 +35,29 @@ from emailprofiles.errors import (
     redacted,
     scrub,
 )
+from emailprofiles.transports import sasl
 from emailprofiles.transports.reach import OverSocket, speakable
 from emailprofiles.transports.seam import OutgoingTransport
-from emailprofiles.wire import ENDS_A_COMMAND, Endpoint, Password, Security, Step, StepName
+from emailprofiles.transports.smtp_words import (
+    AT_DATA,
+    AT_GREETING,
+    AT_RECIPIENT,
+    AT_SENDER,
+    AT_SIGN_IN,
+    Replies,
+    beyond_ascii,
+    kind_of,
+    spoken,
+    translate,
+    transparent,
+    xtext,
+)
+from emailprofiles.wire import Anonymous, Bearer, Endpoint, Envelope, Password, Security, Step, StepName
 
 SECONDS_TO_LEAVE = 3.0
+# RFC 5321, section 4.5.3.2.6: whoever gives up earlier does not know whether the message was taken.
+SECONDS_TO_ACCEPT = 600.0
+OCTETS_PER_SECOND = 16 * 1024
 OCTETS_PER_REPLY = 1024 * 1024
 
 Reply = tuple[int, bytes]
@@ -76,49 +95,6 @@ def own_name(sock: socket.socket) -> str:
     return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
 
 
-# --- what the server's replies mean (RFC 5321, section 4.2; RFC 4954, section 6) --------------------------
-
-ANY_TIME: dict[int, type[MailError]] = {
-    421: ServerBusy,
-    454: ServerBusy,
-    500: CapabilityMissing,
-    502: CapabilityMissing,
-    504: CapabilityMissing,
-    523: EncryptionRequired,
-    538: EncryptionRequired,
-}
-AT_GREETING: dict[int, type[MailError]] = {**ANY_TIME, 4: ServerBusy, 5: ClientRefused}
-AT_SIGN_IN: dict[int, type[MailError]] = {
-    **ANY_TIME,
-    432: SignInRefused,  # a password transition is needed
-    501: SignInRefused,
-    530: EncryptionRequired,
-    4: ServerBusy,
-    5: SignInRefused,
-}
-AT_SENDER: dict[int, type[MailError]] = {**ANY_TIME, 530: SignInRefused, 4: TryLater, 5: SenderRefused}
-AT_RECIPIENT: dict[int, type[MailError]] = {**ANY_TIME, 530: SignInRefused, 4: TryLater, 5: RecipientRefused}
-
-
-def kind_of(code: int, words: str, table: dict[int, type[MailError]]) -> type[MailError]:
-    """What a refusal means: by its code, else by the first digit of it."""
-    if "STARTTLS" in words.upper() and code >= 500:
-        return EncryptionRequired
-    if "too many" in words.lower() and "connection" in words.lower():
-        return ServerBusy
-    return table.get(code) or table.get(code // 100) or ProtocolError
-
-
-def translate(error: OSError, seen: str) -> MailError:
-    """The one table for what smtplib raises; its exceptions are OSErrors, too."""
-    cause = error.__context__
-    if isinstance(error, smtplib.SMTPServerDisconnected):
-        return network.translate(cause, seen) if isinstance(cause, OSError) else ConnectionLost(seen)
-    if isinstance(error, smtplib.SMTPException):
-        return ProtocolError(seen, server_words=str(error))
-    return network.translate(error, seen)
-
-
 # --- the transport ---------------------------------------------------------------------------------------
 
 
@@ -130,7 +106,7 @@ class Smtp(OverSocket, OutgoingTransport):
     def connect_steps(self) -> Iterator[Step]:
         yield from self.reached_steps()
         yield from self._greeting_steps(self._reached)
-        if isinstance(self.credentials, Password):
+        if not isinstance(self.credentials, Anonymous):
             with at_step(StepName.SIGNED_IN):
                 self._sign_in(self.credentials)
             yield Step(StepName.SIGNED_IN, self.credentials.username)
@@ -189,33 +165,24 @@ class Smtp(OverSocket, OutgoingTransport):
 
     # signing in
 
-    def _sign_in(self, who: Password) -> None:
+    def _sign_in(self, who: Password | Bearer) -> None:
         if not who.username:
             raise SettingsIncomplete("the user name is empty")
-        for text in _identities(who):
+        for text in (who.username, *self._secrets, getattr(who, "authorize_as", "")):
             speakable("A credential", text)
         with self._command() as client:
             offered = client.esmtp_features.get("auth", "").upper().split()
-            if "PLAIN" in offered:
-                reply = client.docmd("AUTH", f"PLAIN {_base64(chr(0).join(_identities(who)))}")
-            elif "LOGIN" in offered and not who.authorize_as:
-                reply = self._login(client, who)
-            else:
-                raise self._no_mechanism(client)
+            encrypted = self.endpoint.security is not Security.NONE
+            mechanism = sasl.chosen(offered, who, is_encrypted=encrypted)
+            if mechanism is None:
+                raise self._no_mechanism(client, who)
+            reply = _exchange(client, *mechanism)
             self._expect(reply, AT_SIGN_IN, seen=who.username, good=(235, 503))
 
-    def _login(self, client: Client, who: Password) -> Reply:
-        reply = client.docmd("AUTH", "LOGIN")
-        for answer in (who.username, who.password):
-            if reply[0] != 334:
-                break
-            reply = client.docmd(_base64(answer))
-        return reply
-
-    def _no_mechanism(self, client: Client) -> MailError:
+    def _no_mechanism(self, client: Client, who: Password | Bearer) -> MailError:
         if self.endpoint.security is Security.NONE and client.has_extn("starttls"):
             return EncryptionRequired()
-        return CapabilityMissing("AUTH PLAIN or LOGIN")
+        return CapabilityMissing("AUTH XOAUTH2" if isinstance(who, Bearer) else "AUTH PLAIN, LOGIN or SCRAM")
 
     # the envelope
 
@@ -232,28 +199,163 @@ class Smtp(OverSocket, OutgoingTransport):
             self._reset()
 
     def _say_sender(self, sender: str, recipient: str) -> None:
-        beyond_ascii = not all(address.rpartition("@")[0].isascii() for address in (sender, recipient))
         with self._command() as client:
-            if beyond_ascii and not client.has_extn("smtputf8"):
+            utf8 = beyond_ascii(sender, recipient)
+            if utf8 and not client.has_extn("smtputf8"):
                 raise CapabilityMissing("SMTPUTF8, for an address with other than ASCII letters")
-            option = " SMTPUTF8" if beyond_ascii else ""
-            reply = client.docmd("MAIL", f"FROM:<{spoken(sender)}>{option}")
+            reply = client.docmd("MAIL", f"FROM:<{spoken(sender)}>{' SMTPUTF8' if utf8 else ''}")
             self._expect(reply, AT_SENDER, seen=sender)
 
     def _reset(self) -> None:
         with suppress(MailError), self._command() as client:  # the error to be told is what went wrong before
             client.docmd("RSET")
 
+    # sending
+
+    def offer(self, envelope: Envelope) -> dict[str, MailError | None]:
+        answers: dict[str, MailError | None] = {}
+        commands = {one: self._to(envelope, one, answers) for one in envelope.recipients}
+        said = [self._from(envelope), *(command for command in commands.values() if command)]
+        mail, *replies = self._together(said)
+        try:
+            self._expect(mail, AT_SENDER, seen=envelope.sender)
+            asked = (one for one, command in commands.items() if command)
+            for recipient, reply in zip(asked, replies, strict=True):
+                answers[recipient] = self._answer(recipient, reply)
+        except MailError:
+            self._reset()
+            raise
+        return self._settled(answers)
+
+    def _from(self, envelope: Envelope) -> str:
+        """MAIL with what this server is to know before, and what it can do; raises what it cannot."""
+        client = self._open_client
+        needs = {
+            "SMTPUTF8": beyond_ascii(envelope.sender, *envelope.recipients),
+            "8BITMIME": not envelope.is_ascii,
+        }
+        lacking = [name for name, needed in needs.items() if needed and not client.has_extn(name.lower())]
+        if lacking:
+            raise MessageRefused(f"the server lacks {lacking[0]} (RFC {_NEEDED_BY[lacking[0]]})")
+        said = [f"FROM:<{spoken(envelope.sender) if envelope.sender else ''}>"]
+        if client.has_extn("size"):
+            limit = client.esmtp_features["size"].strip()
+            if limit.isdecimal() and 0 < int(limit) < envelope.size:
+                raise MessageTooLarge(f"{envelope.size:,} octets, where {int(limit):,} are accepted")
+            said.append(f"SIZE={envelope.size}")
+        said += ["BODY=8BITMIME"] * needs["8BITMIME"] + ["SMTPUTF8"] * needs["SMTPUTF8"]
+        if envelope.report_id and client.has_extn("dsn"):
+            said += ["RET=HDRS", f"ENVID={xtext(envelope.report_id)}"]
+        return f"MAIL {' '.join(said)}"
+
+    def _to(self, envelope: Envelope, recipient: str, answers: dict[str, MailError | None]) -> str:
+        """RCPT; "" for what is no address, which is answered at once."""
+        try:
+            said = f"RCPT TO:<{spoken(recipient)}>"
+        except SettingsIncomplete as error:
+            answers[recipient] = MessageRefused(error.seen)
+            return ""
+        if envelope.report_id and self._open_client.has_extn("dsn"):
+            said += f" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;{xtext(recipient)}"
+        return said
+
+    def _together(self, commands: list[str]) -> list[Reply]:
+        """The replies to these commands, said at once where the server allows it (RFC 2920)."""
+        at_once = self._open_client.has_extn("pipelining")
+        replies: list[Reply] = []
+        if at_once:
+            with self._command() as client:
+                client.send("".join(f"{command}\r\n" for command in commands))
+        for command in commands:
+            replies.append(self._reply() if at_once else self._one(command))
+            if replies[-1][0] == 421:
+                self._spent = True
+                self._expect(replies[-1], AT_SENDER)
+        return replies
+
+    def _reply(self) -> Reply:
+        with self._command() as client:
+            return client.getreply()
+
+    def _one(self, command: str) -> Reply:
+        with self._command() as client:
+            return client.docmd(command)
+
+    def _answer(self, recipient: str, reply: Reply) -> MailError | None:
+        """None, or what is wrong with this recipient; raises what is wrong with all of them."""
+        try:
+            self._expect(reply, AT_RECIPIENT, seen=recipient)
+        except (TryLater, RecipientRefused) as error:
+            return error
+        return None
+
+    def _settled(self, answers: dict[str, MailError | None]) -> dict[str, MailError | None]:
+        """Without those for whom there was no room beside the others; with nobody accepted it is over."""
+        accepted = [recipient for recipient, error in answers.items() if error is None]
+        if not accepted:
+            self._reset()
+            return answers
+        return {one: error for one, error in answers.items() if not _no_room(error)}
+
+    def hand_over(self, raw: bytes) -> str:
+        try:
+            self._expect(self._one("DATA"), AT_DATA, good=(354,))
+        except MailError:
+            self._reset()
+            raise
+        self._send(transparent(raw))
+        reply = self._ended()
+        try:
+            self._expect(reply, AT_DATA, good=(250,))
+        except ProtocolError as error:
+            self._spent = True
+            raise OutcomeUnknown(self._where, server_words=error.server_words) from error
+        return f"{reply[0]} {self._text(reply[1])}"
+
+    def _send(self, content: bytes) -> None:
+        with self._command(self.endpoint.timeout + len(content) / OCTETS_PER_SECOND) as client:
+            try:
+                client.connection.sendall(content)
+            except OSError:
+                self._expect(self._said_before_it_hung_up(client), AT_DATA, good=(-1,))
+                raise
+
+    def _said_before_it_hung_up(self, client: Client) -> Reply:
+        """Some servers refuse in the middle of a message that is too large for them."""
+        self._spent = True
+        client.connection.allow(SECONDS_TO_LEAVE, OCTETS_PER_REPLY)
+        with suppress(OSError):
+            return client.getreply()
+        return -1, b""
+
+    def _ended(self) -> Reply:
+        """The dot that ends a message, and the reply that nobody else can give."""
+        try:
+            with self._command(max(SECONDS_TO_ACCEPT, self.endpoint.timeout)) as client:
+                client.send(b".\r\n")
+                return client.getreply()
+        except MailError as error:
+            self._spent = True
+            raise OutcomeUnknown(self._where, server_words=error.server_words) from error
+
+    def withdraw(self) -> None:
+        self._one("RSET")
+
+    @property
+    def _open_client(self) -> Client:
+        if self._client is None or self._spent:
+            raise ConnectionLost(self._where)
+        return self._client
+
     # one command
 
     @contextmanager
-    def _command(self) -> Iterator[Client]:
+    def _command(self, seconds: float = 0.0) -> Iterator[Client]:
         """One exchange with the server: its own deadline, every error one of ours, no secret in any of it."""
-        if self._client is None or self._spent:
-            raise ConnectionLost(self._where)
-        self._client.connection.allow(self.endpoint.timeout, OCTETS_PER_REPLY)
+        client = self._open_client
+        client.connection.allow(seconds or self.endpoint.timeout, OCTETS_PER_REPLY)
         try:
-            yield self._client
+            yield client
         except MailError as error:
             scrub(error, self._secrets)
             raise
@@ -265,7 +367,7 @@ class Smtp(OverSocket, OutgoingTransport):
     def _expect(
         self,
         reply: Reply,
-        table: dict[int, type[MailError]],
+        table: Replies,
         *,
         seen: str = "",
         good: tuple[int, ...] = (220, 250, 251, 252),
@@ -283,7 +385,8 @@ class Smtp(OverSocket, OutgoingTransport):
 
     @property
     def _secrets(self) -> tuple[str, ...]:
-        return (self.credentials.password,) if isinstance(self.credentials, Password) else ()
+        who = self.credentials
+        return () if isinstance(who, Anonymous) else (who.token if isinstance(who, Bearer) else who.password,)
 
     def close(self) -> None:
         with suppress(Exception):  # leaving is a courtesy: nothing depends on how the server takes it
@@ -299,20 +402,35 @@ class Smtp(OverSocket, OutgoingTransport):
         self._client = self._sock = None
 
 
-def spoken(address: str) -> str:
-    """An address as a command carries it: the domain in ASCII (IDNA), nothing that ends the command."""
-    local, at, domain = address.rpartition("@")
-    if not (local and at and domain) or any(letter in address for letter in f"{ENDS_A_COMMAND}<> "):
-        raise SettingsIncomplete(f"{address!r} is no email address")
+def _base64(said: bytes) -> str:
+    return base64.b64encode(said).decode("ascii")
+
+
+_NEEDED_BY = {"SMTPUTF8": "6531", "8BITMIME": "6152"}
+
+
+def _no_room(error: MailError | None) -> bool:
+    """Too many recipients for one message (or, where that is said alike, a full mailbox: asked alone, we know)."""
+    return isinstance(error, TryLater) and error.server_words[:3] in ("452", "552")
+
+
+def _exchange(client: Client, name: str, exchange: sasl.Exchange) -> Reply:
+    """AUTH (RFC 4954, section 4): the last reply."""
+    answer = next(exchange)
+    reply = client.docmd("AUTH", name if answer is None else f"{name} {_base64(answer) or '='}")
+    while reply[0] == 334:
+        try:
+            answer = exchange.send(_challenge(reply[1]))
+        except StopIteration:
+            return client.docmd("*")  # it asks for more than there is to say
+        reply = client.docmd(_base64(answer or b""))
+    if name in sasl.SCRAM and reply[0] == 235 and answer != b"":
+        raise SignInRefused(server_words="The server did not prove that it knows the password")
+    return reply
+
+
+def _challenge(said: bytes) -> bytes:
     try:
-        return f"{local}@{domain.encode('idna').decode('ascii')}"
-    except UnicodeError as error:
-        raise SettingsIncomplete(f"{address!r} is no email address") from error
-
-
-def _identities(who: Password) -> tuple[str, str, str]:
-    return who.authorize_as, who.username, who.password
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")
+        return base64.b64decode(said + b"===")
+    except binascii.Error:
+        return b""
