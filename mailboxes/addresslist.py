@@ -61,6 +61,12 @@ def _in_list(value: str) -> Iterator[Address]:
     return (address for words in _split(value) if words for address in _read(words))
 
 
+def not_addresses(value: str) -> list[str]:
+    """What stands in a list that people typed and is no address."""
+    pieces = ("".join(words).strip() for words in _split(value) if not list(_read(words)))
+    return [piece for piece in pieces if piece]
+
+
 def address_of(text: str) -> str:
     """The addr-spec that `text` is, its domain in lower case; "" when it is none."""
     if len(text) > MAX_ADDRESS_LENGTH:

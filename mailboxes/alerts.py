@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from emailprofiles.errors import MailError
 from emailprofiles.models import EmailServerProfile
@@ -19,10 +21,12 @@ from .models import (
     Mailbox,
     Message,
     MessageState,
+    OutgoingState,
 )
 from .routing import REASON_LABELS, Reason
 
 QUARANTINE = "quarantine"
+OUTBOX_AGE = "outbox:age:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,21 @@ def direction_cause(mailbox_id: int, direction: str) -> str:
     return f"mailbox:{mailbox_id}:{direction}"
 
 
-def server_cause(profile_id: int) -> str:
-    return f"server:{profile_id}"
+def server_cause(profile_id: int, direction: str = Direction.INCOMING) -> str:
+    outgoing = ":outgoing" if direction == Direction.OUTGOING else ""
+    return f"server:{profile_id}{outgoing}"
+
+
+def uncertain_cause(mailbox_id: int) -> str:
+    return f"outbox:uncertain:{mailbox_id}"
+
+
+def storm_cause(mailbox_id: int) -> str:
+    return f"outbox:storm:{mailbox_id}"
+
+
+def age_cause(mailbox_id: int) -> str:
+    return f"{OUTBOX_AGE}{mailbox_id}"
 
 
 def direction_stopped(mailbox: Mailbox, direction: str, error: MailError) -> None:
@@ -51,7 +68,7 @@ def direction_stopped(mailbox: Mailbox, direction: str, error: MailError) -> Non
         title=f"{verb} for {mailbox.name} stopped",
         why=f"{error}.",
         what_we_do="Nothing more is tried in this direction until it has been tested again. No mail is lost: it "
-        "stays on the server.",
+        f"stays {'on the server' if direction == Direction.INCOMING else 'in the outbox'}.",
         what_you_can_do=f"{error.advice} Then choose Test & Enable.",
         server_words=error.server_words,
     )
@@ -59,18 +76,68 @@ def direction_stopped(mailbox: Mailbox, direction: str, error: MailError) -> Non
     _raise(cause, sentences, mailbox=mailbox, direction=direction, owner=mailbox.owner)
 
 
-def server_in_trouble(profile: EmailServerProfile, error: MailError) -> None:
+def server_in_trouble(profile: EmailServerProfile, direction: str, error: MailError) -> None:
     """The server fails for everyone: its mailboxes wait."""
-    count = profile.mailboxes.filter(is_active=True).count()
+    count = profile.mailboxes.filter(**{"is_active": True, f"{direction}_method": "server_side"}).count()
+    what = "The server" if direction == Direction.INCOMING else "The outgoing server"
     sentences = Sentences(
-        title=f"The server of {profile.name} is in trouble",
+        title=f"{what} of {profile.name} is in trouble",
         why=f"{error}.",
         what_we_do=f"{count} mailbox{'es' if count != 1 else ''} of this profile wait; one of them asks again "
         "from time to time, and all go on when it gets through.",
         what_you_can_do=error.advice,
         server_words=error.server_words,
     )
-    _raise(server_cause(profile.pk), sentences, profile=profile, owner=profile.owner)
+    cause = server_cause(profile.pk, direction)
+    _raise(cause, sentences, profile=profile, owner=profile.owner, direction=direction)
+
+
+def outbox_uncertain(mailbox: Mailbox) -> None:
+    """Of some messages nobody here knows whether they were sent; resolved when no such message is left."""
+    count = mailbox.outgoing.filter(state=OutgoingState.UNCERTAIN).count()
+    cause = uncertain_cause(mailbox.pk)
+    if not count:
+        resolve(cause, "Somebody decided on each of them.")
+        return
+    sentences = Sentences(
+        title=f"{mailbox.name}: of {count} message{'s' if count != 1 else ''} it is not known whether "
+        f"{'they were' if count != 1 else 'it was'} sent",
+        why="The connection or the program ended after the message was handed over, before the server's reply was "
+        "noted.",
+        what_we_do="Such a message is not sent a second time by itself, since the recipient may have it. All other "
+        "mail goes on.",
+        what_you_can_do="Open the outbox. Ask the recipient or look for the Message-ID in the log of the mail server; "
+        "then say that it arrived, or send it again.",
+    )
+    about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
+    _raise(cause, sentences, level=AlertLevel.WARNING, **about)
+
+
+def outbox_old(mailbox: Mailbox, count: int, why: str, since: datetime) -> None:
+    """Mail of this mailbox has waited too long."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: {count} message{'s wait' if count != 1 else ' waits'} to be sent, the oldest since "
+        f"{date_format(timezone.localtime(since), 'j M, H:i')}",
+        why=why,
+        what_we_do="They stay in the outbox in their order, and leave as soon as they can.",
+        what_you_can_do="Open the outbox: each message says what it waits for. After how long you are told stands in "
+        "Email Configuration Settings.",
+    )
+    about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
+    _raise(age_cause(mailbox.pk), sentences, level=AlertLevel.WARNING, **about)
+
+
+def automatic_storm(mailbox: Mailbox, cause: str, why: str) -> None:
+    """Automatic mail of one mailbox was held back, so that two machines do not answer each other for ever."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: automatic mail was stopped",
+        why=why,
+        what_we_do="Further automatic mail of this kind is refused for an hour. What people write is sent as always.",
+        what_you_can_do="Look in the outbox at what was sent by itself, and switch off what makes it, here or at the "
+        "recipient's.",
+    )
+    about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
+    _raise(cause, sentences, level=AlertLevel.ERROR, **about)
 
 
 def settings_ignored(mailbox: Mailbox, cause: str, why: str, what_you_can_do: str) -> None:

@@ -138,10 +138,11 @@ def _tell(mailbox: Mailbox, results: dict[str, str]) -> None:
     for direction, status in results.items():
         if status == TestStatus.SUCCESS:
             alerts.resolve(alerts.direction_cause(mailbox.pk, direction), "A test passed.")
-    reached = results.get(Direction.INCOMING) == TestStatus.SUCCESS
-    if reached and mailbox.server_profile_id and mailbox.incoming_method == IncomingMethod.SERVER_SIDE:
-        ServerCircuit.objects.filter(profile=mailbox.server_profile).delete()
-        alerts.resolve(alerts.server_cause(mailbox.server_profile_id), "A test got through.")
+    for direction, status in results.items():
+        profile, ours = mailbox.server_profile_id, mailbox.method(direction) == IncomingMethod.SERVER_SIDE
+        if status == TestStatus.SUCCESS and ours and profile:
+            ServerCircuit.objects.filter(profile=profile, direction=direction).delete()
+            alerts.resolve(alerts.server_cause(profile, direction), "A test got through.")
 
 
 class _Climb:

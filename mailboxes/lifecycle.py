@@ -109,6 +109,14 @@ def collect_now(mailbox: Mailbox) -> bool:
     return running.filter(mailbox=mailbox).update(next_run_at=None) > 0
 
 
+def send_now(mailbox: Mailbox) -> bool:
+    """Let what waits in its outbox leave at once; False when this direction does not run."""
+    running = SyncState.objects.running(
+        Direction.OUTGOING, approved=EmailConfigurationSettings.load().approved()
+    )
+    return running.filter(mailbox=mailbox).update(next_run_at=None) > 0
+
+
 def why_not_collected(mailbox: Mailbox) -> str:
     """What keeps incoming mail from being collected now, as a sentence."""
     need = first_unmet(mailbox, Direction.INCOMING, Office.read())

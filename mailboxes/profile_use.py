@@ -117,7 +117,7 @@ class Use:
     troubled: list[str]
     last_success: datetime | None
     unconfirmed: int
-    circuit: ServerCircuit | None
+    circuits: list[ServerCircuit]
     connections: int
     certificate: Certificate | None
 
@@ -144,7 +144,7 @@ def use_of(profile: EmailServerProfile) -> Use:
         troubled=_troubled(profile, office) if counts.attention else [],
         last_success=states.aggregate(newest=Max("last_success_at"))["newest"],
         unconfirmed=unconfirmed(profile),
-        circuit=office.circuits.get(profile.pk),
+        circuits=[found for (pk, _), found in sorted(office.circuits.items()) if pk == profile.pk],
         connections=states.filter(lease_until__gt=office.now).count() + watches.count(),
         certificate=_certificate(profile),
     )

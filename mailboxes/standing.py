@@ -63,7 +63,7 @@ class Office:
 
     settings: EmailConfigurationSettings
     now: datetime
-    circuits: dict[int, ServerCircuit]
+    circuits: dict[tuple[int, str], ServerCircuit]
     forward_mailbox_runs: bool
     forward_mailbox_exists: bool
     engine_alive: bool
@@ -83,13 +83,21 @@ class Office:
         return cls(
             settings=settings,
             now=now,
-            circuits={circuit.profile_id: circuit for circuit in ServerCircuit.objects.all()},
+            circuits={(one.profile_id, one.direction): one for one in ServerCircuit.objects.all()},
             forward_mailbox_runs=_forward_mailbox_runs(settings),
             forward_mailbox_exists=forward.exists(),
             engine_alive=engine is not None and engine.seen_at > now - EngineProcess.SILENCE,
             engine_seen_at=engine.seen_at if engine else None,
             open_tests=open_tests,
         )
+
+    def circuit(self, mailbox: Mailbox, direction: str) -> ServerCircuit | None:
+        """That of the server this direction speaks to, while it is open."""
+        return self.circuits.get((mailbox.server_profile_id or 0, direction))
+
+    def in_trouble(self, direction: str) -> list[int]:
+        """The profiles whose server fails in this direction."""
+        return [profile for profile, of in self.circuits if of == direction]
 
 
 def _forward_mailbox_runs(settings: EmailConfigurationSettings) -> bool:
@@ -130,7 +138,7 @@ def _asked(mailbox: Mailbox, direction: str, office: Office) -> Iterator[Precond
     yield _credentials_confirmed(mailbox)
     yield _test_passed(mailbox, direction)
     yield _not_postponed(mailbox.state(direction), office.now)
-    yield _circuit_closed(mailbox, office)
+    yield _circuit_closed(mailbox, direction, office)
 
 
 def _either(name: str, met: bool, yes: str, no: str, detail: str = "") -> Precondition:
@@ -255,8 +263,8 @@ def _not_postponed(state: SyncState, now: datetime) -> Precondition:
     )
 
 
-def _circuit_closed(mailbox: Mailbox, office: Office) -> Precondition:
-    circuit = office.circuits.get(mailbox.server_profile_id or 0)
+def _circuit_closed(mailbox: Mailbox, direction: str, office: Office) -> Precondition:
+    circuit = office.circuit(mailbox, direction)
     if circuit is None:
         return Precondition("circuit closed", True, "The server answers")
     return Precondition(
@@ -326,9 +334,8 @@ def _server_side_standing(mailbox: Mailbox, direction: str, office: Office) -> S
         return Standing("is-idle", "idle", "Not set up", _NOT_SET_UP[need.name])
     if need.name == "test passed":
         return _untested(mailbox, state)
-    again = (
-        office.circuits[mailbox.server_profile_id or 0].open_until if need.name == "circuit closed" else None
-    )
+    circuit = office.circuit(mailbox, direction) if need.name == "circuit closed" else None
+    again = circuit.open_until if circuit else None
     return Standing("is-wait", "clock", "Waiting", f"retry {_clock(again or state.next_run_at)}")
 
 
@@ -362,7 +369,9 @@ def _word(direction: Direction, state: str, office: Office) -> Case:
         When(pk__in=tested, then=Value(Word.TESTING)),
         When(through, **{method: IncomingMethod.FORWARD}, then=Value(Word.WORKING)),
         When(
-            _set_up(office.settings), **{method: IncomingMethod.SERVER_SIDE}, then=_tested_word(state, office)
+            _set_up(office.settings),
+            **{method: IncomingMethod.SERVER_SIDE},
+            then=_tested_word(direction, state, office),
         ),
         default=Value(Word.NOT_SET_UP),
         output_field=CharField(),
@@ -376,7 +385,7 @@ def _set_up(settings: EmailConfigurationSettings) -> Q:
     return settings.approved("") & Q(server_profile__is_active=True) & (of_profile | present)
 
 
-def _tested_word(state: str, office: Office) -> Case:
+def _tested_word(direction: Direction, state: str, office: Office) -> Case:
     vouched_for = Q(
         **{
             f"{state}__tested_mailbox_version": F("connection_version"),
@@ -385,7 +394,7 @@ def _tested_word(state: str, office: Office) -> Case:
     )
     passed = vouched_for & Q(**{f"{state}__test_status": TestStatus.SUCCESS, f"{state}__enabled": True})
     postponed = Q(**{f"{state}__failures__gt": 0, f"{state}__next_run_at__gt": office.now})
-    waits = postponed | Q(server_profile__in=list(office.circuits))
+    waits = postponed | Q(server_profile__in=office.in_trouble(direction))
     return Case(
         When(passed & waits, then=Value(Word.WAITING)),
         When(passed, then=Value(Word.WORKING)),

@@ -1,7 +1,7 @@
 """The records of the office; see the modules for their rules.
 
 `people` (User, Queue) → `mailbox` → `state` (what the engine knows), `mail` (what was collected),
-`office` (settings, alerts); `signin` (sessions, one-time links).
+`outgoing` (what leaves), `office` (settings, alerts); `signin` (sessions, one-time links).
 """
 
 from .bulk import AppliedDefaults, BulkCommand, BulkCommandItem
@@ -17,10 +17,13 @@ from .choices import (
     Kind,
     MessageState,
     OutgoingMethod,
+    OutgoingState,
+    RecipientKind,
     SignInEventKind,
     SkipReason,
     StepState,
     TestStatus,
+    TokenPlace,
     Word,
 )
 from .mail import (
@@ -35,6 +38,13 @@ from .mail import (
 )
 from .mailbox import AdditionalAddress, Mailbox, account_reader
 from .office import Alert, EmailConfigurationSettings, RoutingHeader, SetupLink
+from .outgoing import (
+    Answer,
+    OutgoingFile,
+    OutgoingMessage,
+    OutgoingOriginal,
+    OutgoingRecipient,
+)
 from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
 from .signin import ResetRequest, Session, SignInEvent, SignInLink
 from .state import (
@@ -54,6 +64,7 @@ __all__ = [
     "AdditionalAddress",
     "Alert",
     "AlertLevel",
+    "Answer",
     "AppliedDefaults",
     "Approval",
     "Attachment",
@@ -75,8 +86,14 @@ __all__ = [
     "Message",
     "MessageState",
     "Original",
+    "OutgoingFile",
+    "OutgoingMessage",
     "OutgoingMethod",
+    "OutgoingOriginal",
+    "OutgoingRecipient",
+    "OutgoingState",
     "Queue",
+    "RecipientKind",
     "Reconciliation",
     "Regarding",
     "ResetRequest",
@@ -95,6 +112,7 @@ __all__ = [
     "SyncState",
     "TestStatus",
     "TestStep",
+    "TokenPlace",
     "User",
     "Watch",
     "Word",

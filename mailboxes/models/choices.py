@@ -91,6 +91,33 @@ class MessageState(TextChoices):
     DISCARDED = "discarded", "Discarded"
 
 
+class OutgoingState(TextChoices):
+    """How far a message that leaves has come, and each of its recipients."""
+
+    DRAFT = "draft", "Draft"
+    QUEUED = "queued", "Queued"
+    SENDING = "sending", "Sending"
+    SENT = "sent", "Sent"
+    DEFERRED = "deferred", "Deferred"
+    FAILED = "failed", "Failed"
+    UNCERTAIN = "uncertain", "Uncertain"
+    BOUNCED = "bounced", "Bounced"
+
+
+class RecipientKind(TextChoices):
+    TO = "to", "To"
+    CC = "cc", "Cc"
+    BCC = "bcc", "Bcc"
+
+
+class TokenPlace(TextChoices):
+    """Where a mail carries the token by which an answer to it is known, beside the reply headers."""
+
+    NONE = "none", "Nowhere: by reply headers alone"
+    SUBJECT = "subject", "In the subject"
+    ADDRESS = "address", "In the reply address"
+
+
 class AlertLevel(TextChoices):
     ERROR = "error", "Error"
     WARNING = "warning", "Warning"

@@ -19,7 +19,16 @@ from emailprofiles.rules import FieldRule, Ruled, one_of
 
 from ..routing import ROUTING_HEADERS, HeaderRule
 from ..trace import fault, normal
-from .choices import ActMethod, AlertLevel, Approval, Direction, IncomingMethod, Kind, OutgoingMethod
+from .choices import (
+    ActMethod,
+    AlertLevel,
+    Approval,
+    Direction,
+    IncomingMethod,
+    Kind,
+    OutgoingMethod,
+    TokenPlace,
+)
 from .mailbox import Mailbox
 from .people import User
 from .signin import token_hash
@@ -68,6 +77,12 @@ class EmailConfigurationSettings(Ruled):
     quarantine_alert_at = models.PositiveIntegerField(
         "Alert when so many messages wait in quarantine", default=25
     )
+    track_by_token = models.CharField(
+        "Token by which answers are known", max_length=10, choices=TokenPlace.choices, default=TokenPlace.NONE
+    )
+    outbox_alert_minutes = models.PositiveIntegerField(
+        "Alert when a message has waited in the outbox for", default=60
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "email configuration settings"
@@ -84,6 +99,13 @@ class EmailConfigurationSettings(Ruled):
                 condition=Q(max_message_size_mb__gte=1, max_message_size_mb__lte=200),
                 message="Choose a number of megabytes from 1 to 200.",
             ),
+            FieldRule(
+                field="outbox_alert_minutes",
+                name="settings_outbox_alert_in_range",
+                condition=Q(outbox_alert_minutes__lte=10_080),
+                message="Choose a number of minutes from 0 (never) to 10080 (a week).",
+            ),
+            one_of("track_by_token", TokenPlace, "settings"),
             one_of("default_incoming_method", IncomingMethod, "settings"),
             one_of("default_outgoing_method", OutgoingMethod, "settings"),
             one_of("default_act_method", ActMethod, "settings"),

@@ -143,6 +143,7 @@ class User(Regarding, AbstractUser):
     theme = models.CharField(max_length=10, choices=Theme.choices, default=Theme.AUTO)
     time_zone = models.CharField("Time zone", max_length=60, default="UTC")
     language = models.CharField(max_length=10, default="en")
+    signature = models.TextField("Signature", blank=True)
     incoming_filter = models.CharField(
         max_length=20, choices=IncomingFilter.choices, default=IncomingFilter.ALL
     )
@@ -272,6 +273,7 @@ class Queue(Regarding):
     incoming_filter = models.CharField(
         max_length=20, choices=IncomingFilter.choices, default=IncomingFilter.ALL
     )
+    signature = models.TextField("Signature", blank=True)
     is_active = models.BooleanField("Active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

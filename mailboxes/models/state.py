@@ -175,16 +175,26 @@ class Watch(models.Model):
 
 
 class ServerCircuit(models.Model):
-    """A server that fails for everyone is asked by one probing mailbox, not by all of them."""
+    """A server that fails for everyone is asked by one probing mailbox, not by all of them.
 
-    profile = models.OneToOneField(EmailServerProfile, models.CASCADE, related_name="circuit")
+    A profile names two servers: one may be down while the other works.
+    """
+
+    profile = models.ForeignKey(EmailServerProfile, models.CASCADE, related_name="circuits", db_index=False)
+    direction = models.CharField(max_length=10, choices=Direction.choices, default=Direction.INCOMING)
     open_until = models.DateTimeField()
     failures = models.PositiveIntegerField(default=1)
     since = models.DateTimeField(default=timezone.now)
     reason = models.TextField()
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["profile", "direction"], name="circuit_one_per_server"),
+            one_of("direction", Direction, "circuit"),
+        ]
+
     def __str__(self) -> str:
-        return f"{self.profile}: {self.reason}"
+        return f"{self.profile} {self.direction}: {self.reason}"
 
 
 class ConfigurationTest(models.Model):

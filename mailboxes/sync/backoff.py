@@ -6,11 +6,12 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-from emailprofiles.errors import MailError, Nature, Scope
+from emailprofiles.errors import MailError, Nature, OutcomeUnknown, Scope
 
 FIRST = timedelta(seconds=15)
 LONGEST = timedelta(hours=1)
 PATIENCE = 10
+UNKNOWN_IN_A_ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,9 @@ def delay(failures: int, chance: random.Random) -> timedelta:
     return plain * (0.75 + chance.random() / 2)
 
 
-def verdict(error: MailError, failures: int, chance: random.Random, *, opened: bool = False) -> Verdict:
+def verdict(
+    error: MailError, failures: int, chance: random.Random, *, opened: bool = False, sends: bool = False
+) -> Verdict:
     """What to do after the `failures`-th failure in a row (1 for the first).
 
         when                    scope               nature          what follows
@@ -42,10 +45,13 @@ def verdict(error: MailError, failures: int, chance: random.Random, *, opened: b
         any time                any other                           the direction stops
 
     A connection that breaks in an open mailbox may be that mailbox's own doing; if the server is down, the next
-    attempt to reach it says so.
+    attempt to reach it says so. What waits to be sent (`sends`) waits for as long as it takes; only an outcome that
+    is not known for the third time in a row stops it, since each one asks a person.
     """
     wait = delay(failures, chance)
     if error.scope in (Scope.NETWORK, Scope.PROFILE) and not opened:
         return Verdict(wait, stop=False, circuit=True)
-    stop = error.nature is not Nature.TRANSIENT or failures >= PATIENCE
+    if isinstance(error, OutcomeUnknown):
+        return Verdict(wait, stop=failures >= UNKNOWN_IN_A_ROW, circuit=False)
+    stop = error.nature is not Nature.TRANSIENT or (failures >= PATIENCE and not sends)
     return Verdict(wait, stop=stop, circuit=False)

@@ -18,7 +18,15 @@ from emailprofiles.transports import IncomingTransport
 from emailprofiles.wire import Folder
 
 from ..alerts import Told
-from ..models import EmailConfigurationSettings, Mailbox, Message, MessageState, ServerCircuit, SyncState
+from ..models import (
+    Direction,
+    EmailConfigurationSettings,
+    Mailbox,
+    Message,
+    MessageState,
+    ServerCircuit,
+    SyncState,
+)
 from . import ledger
 from .disposal import PROCESSED, UNDELIVERABLE
 from .leases import Lease
@@ -72,19 +80,20 @@ def read(leased: Sequence[Lease]) -> list[Errand]:
     states = rows.in_bulk([lease.state_id for lease in leased])
     left: dict[int, set[Left]] = defaultdict(set)
     settings = EmailConfigurationSettings.load()
-    for what, mailboxes in _left(list(states.values()), settings):
+    incoming = [state for state in states.values() if state.direction == Direction.INCOMING]
+    for what, mailboxes in _left(incoming, settings) if incoming else ():
         for mailbox in mailboxes:
             left[mailbox].add(what)
     told = Told(state.mailbox for state in states.values())
-    in_trouble = set(ServerCircuit.objects.values_list("profile_id", flat=True))
+    in_trouble = set(ServerCircuit.objects.values_list("profile_id", "direction"))
     return [
         Errand(
             lease,
             state,
             settings,
-            frozenset(left[state.mailbox_id]),
+            frozenset(left[state.mailbox_id] if state.direction == Direction.INCOMING else ()),
             told,
-            is_in_trouble=state.mailbox.server_profile_id in in_trouble,
+            is_in_trouble=(state.mailbox.server_profile_id, state.direction) in in_trouble,
         )
         for lease in leased
         if (state := states.get(lease.state_id)) is not None

@@ -7,9 +7,10 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,12 +28,14 @@ from ..models import (
     Direction,
     EmailConfigurationSettings,
     Mailbox,
+    OutgoingMessage,
     ServerCircuit,
     Survey,
     SyncState,
     TestStep,
     Watch,
 )
+from ..models.outgoing import UNFINISHED
 
 LENGTH = timedelta(seconds=30)
 RENEWAL_SECONDS = 10
@@ -51,6 +54,7 @@ class Lease:
     mailbox_id: int
     holder: str
     fence: int
+    direction: str = Direction.INCOMING
 
     def rows(self) -> QuerySet[SyncState]:
         """The leased row; none when the lease was lost."""
@@ -96,15 +100,20 @@ def free(moment: datetime, holders: Iterable[str]) -> Q:
 
 
 def claim(seats: int, holder: str, *, among: Q | None = None) -> list[Lease]:
-    """Take up to `seats` due mailboxes, the longest due first, within each server's connection budget."""
+    """Take up to `seats` due directions, the longest due first, within each server's connection budget."""
     if seats < 1:
         return []
     with transaction.atomic():
         one_claim_at_a_time()
         moment = now()
         budgets = Budgets(moment)
-        waiting = due(moment, among=among).values_list(*_COLUMNS)[: seats * 20]
-        admitted = (row for row in map(Row._make, waiting) if budgets.admit(row.profile, row.limit))
+        waiting = [
+            Row._make(row)
+            for rows in (due(moment, among=among), due_to_send(moment, among=among))
+            for row in rows.values_list(*_COLUMNS)[: seats * 20]
+        ]
+        waiting.sort(key=attrgetter("longest_due_first"))
+        admitted = (row for row in waiting if budgets.admit(row.profile, row.direction, row.limit))
         return take_all(list(islice(admitted, seats)), holder, moment)
 
 
@@ -116,6 +125,12 @@ class Row(NamedTuple):
     fence: int
     profile: int
     limit: int
+    direction: str
+    next_run_at: datetime | None
+
+    @property
+    def longest_due_first(self) -> tuple[datetime, int]:
+        return self.next_run_at or datetime.min.replace(tzinfo=UTC), self.pk
 
 
 _COLUMNS = (
@@ -124,24 +139,43 @@ _COLUMNS = (
     "fence",
     "mailbox__server_profile",
     "mailbox__server_profile__max_concurrent_connections",
+    "direction",
+    "next_run_at",
 )
 
 
 def due(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:
     """The incoming directions that run and are due; with `held`, only those that someone else works on."""
+    return _due(Direction.INCOMING, moment, among, held)
+
+
+def due_to_send(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:
+    """The same for outgoing directions in whose outbox something waits whose time has come."""
+    waiting = OutgoingMessage.objects.filter(to_be_sent(moment)).order_by()
+    return _due(Direction.OUTGOING, moment, among, held).filter(mailbox__in=waiting.values("mailbox"))
+
+
+def to_be_sent(moment: datetime) -> Q:
+    """Messages that a pass would take up, or that a dead one left behind."""
+    return Q(state__in=UNFINISHED) & (Q(next_attempt_at=None) | Q(next_attempt_at__lte=moment))
+
+
+def _due(direction: Direction, moment: datetime, among: Q | None, held: bool) -> QuerySet[SyncState]:
     approved = EmailConfigurationSettings.load().approved()
-    free_now = free(moment, _holders())
+    free_now = free(moment, holders())
+    in_trouble = ServerCircuit.objects.filter(direction=direction, open_until__gt=moment)
     return (
-        SyncState.objects.running(Direction.INCOMING, approved=approved)
+        SyncState.objects.running(direction, approved=approved)
         .filter(~free_now if held else free_now)
         .filter(among if among is not None else Q(next_run_at__isnull=True) | Q(next_run_at__lte=moment))
-        .exclude(mailbox__server_profile__circuit__open_until__gt=moment)
+        .exclude(mailbox__server_profile__in=in_trouble.values("profile"))
         .exclude(mailbox__tests__in=ConfigurationTest.objects.filter(finished_at__isnull=True))
         .order_by(F("next_run_at").asc(nulls_first=True), "pk")
     )
 
 
-def _holders() -> list[str]:
+def holders() -> list[str]:
+    """Whoever holds a direction of some mailbox."""
     held = SyncState.objects.filter(lease_until__isnull=False).exclude(lease_holder="")
     return list(held.values_list("lease_holder", flat=True).distinct())
 
@@ -162,14 +196,16 @@ class Budgets:
     def __init__(self, moment: datetime) -> None:
         self._watching = _connections(Watch.objects.filter(lease_until__gt=moment))
         self._used = self._watching + _connections(SyncState.objects.filter(lease_until__gt=moment))
-        self._circuits = dict(ServerCircuit.objects.values_list("profile_id", "pk"))
+        circuits = ServerCircuit.objects.values_list("profile_id", "direction", "pk")
+        self._circuits = {(profile, direction): pk for profile, direction, pk in circuits}
         self._moment = moment
 
-    def admit(self, profile: int, limit: int) -> bool:
+    def admit(self, profile: int, direction: str, limit: int) -> bool:
         """Whether a pass may have one of the `limit` connections of this profile."""
         if self._used[profile] >= limit:
             return False
-        if profile in self._circuits and not self._probe(self._circuits[profile]):
+        circuit = self._circuits.get((profile, direction))
+        if circuit is not None and not self._probe(circuit):
             return False
         return self._take(profile, limit)
 
@@ -212,7 +248,7 @@ def take_all(states: Sequence[SyncState | Row], holder: str, moment: datetime) -
     SyncState.objects.filter(pk__in=[state.pk for state in states]).update(
         lease_holder=holder, lease_until=moment + LENGTH, fence=F("fence") + 1, last_run_at=moment
     )
-    return [Lease(state.pk, state.mailbox_id, holder, state.fence + 1) for state in states]
+    return [Lease(one.pk, one.mailbox_id, holder, one.fence + 1, one.direction) for one in states]
 
 
 def seize(state_id: int, holder: str) -> Lease | None:
@@ -225,7 +261,7 @@ def seize_all(states: QuerySet[SyncState], holder: str) -> list[Lease]:
     """The same for those of these directions that are free now."""
     with transaction.atomic():
         moment = now()
-        free_now = list(states.select_for_update().filter(free(moment, _holders())))
+        free_now = list(states.select_for_update().filter(free(moment, holders())))
         return take_all(free_now, holder, moment)
 
 

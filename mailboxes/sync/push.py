@@ -22,7 +22,7 @@ from emailprofiles.models import EmailServerProfile
 from emailprofiles.servertypes import TYPES_THAT_TELL
 
 from .. import connections
-from ..models import Direction, EmailConfigurationSettings, Mailbox, SyncState, Watch
+from ..models import Direction, EmailConfigurationSettings, Mailbox, ServerCircuit, SyncState, Watch
 from . import backoff, leases
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -153,12 +153,19 @@ def watchable() -> QuerySet[SyncState]:
     """The incoming directions that run without trouble, and whose profile asks for mail as soon as it arrives."""
     approved = EmailConfigurationSettings.load().approved()
     running = SyncState.objects.running(Direction.INCOMING, approved=approved)
-    return running.filter(
-        failures=0,
-        mailbox__server_profile__use_push=True,
-        mailbox__server_profile__server_type__in=TYPES_THAT_TELL,
-        mailbox__server_profile__circuit=None,
-    ).select_related("mailbox__server_profile")
+    return (
+        running.filter(
+            failures=0,
+            mailbox__server_profile__use_push=True,
+            mailbox__server_profile__server_type__in=TYPES_THAT_TELL,
+        )
+        .exclude(
+            mailbox__server_profile__in=ServerCircuit.objects.filter(direction=Direction.INCOMING).values(
+                "profile"
+            )
+        )
+        .select_related("mailbox__server_profile")
+    )
 
 
 def claim(seats: int, holder: str) -> list[Mailbox]:

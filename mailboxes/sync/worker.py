@@ -24,7 +24,7 @@ from django.db.models import Case, F, Q, Value, When
 from emailprofiles.errors import MailError
 from emailprofiles.models import EmailServerProfile
 
-from .. import alerts, bulk, configtest
+from .. import alerts, bulk, configtest, outbox
 from ..diary import SOON, Diary
 from ..models import (
     BulkCommand,
@@ -43,6 +43,7 @@ from .incoming import BrokenOff, Tally, synchronize
 from .leases import Lease, LeaseLost
 from .parser import Parser
 from .push import Watches
+from .sending import Sent, find_abandoned, send
 from .tray import Tray
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -51,6 +52,7 @@ REST_SECONDS = (
 )
 HEARTBEAT_SECONDS = 5.0
 OTHERS_SECONDS = 30.0
+OUTBOX_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,16 @@ class Summary:
 
     passes: int = 0
     collected: int = 0
+    sent: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
 
-    def add(self, tally: Tally) -> None:
+    def add(self, tally: Tally | Sent) -> None:
         self.passes += 1
-        self.collected += tally.collected
+        if isinstance(tally, Sent):
+            self.sent += tally.sent
+        else:
+            self.collected += tally.collected
 
 
 class Engine:
@@ -86,6 +92,7 @@ class Engine:
         self._parsers: list[Parser] = []
         self._was_sorted = self._many_ended = False
         self._settled_at = 0.0
+        self._outbox_watched_at = float("-inf")
         self._lock = threading.Lock()
         self._claiming = threading.Lock()
         self._test: Future[bool] | None = None
@@ -128,7 +135,9 @@ class Engine:
         return self.summary
 
     def _others_at_work(self, among: Q, only: Mailbox | None) -> bool:
-        held = leases.due(leases.now(), among=among, held=True).exists()
+        moment = leases.now()
+        held = leases.due(moment, among=among, held=True).exists()
+        held = held or leases.due_to_send(moment, among=among, held=True).exists()
         return held or (only is None and bool(bulk.under_way()))
 
     def shut_down(self, patience: float = 5.0) -> bool:
@@ -250,6 +259,7 @@ class Engine:
                     leases.renew_test(self._testing)
                 self._keep_what_many_asked_for()
                 self._watch_quarantine()
+                self._watch_outbox()
             except (DatabaseError, RuntimeError) as error:  # RuntimeError: the dict changed under our copy
                 log.warning("No heartbeat this time: %s", error)
             self.stop.wait(HEARTBEAT_SECONDS)
@@ -274,7 +284,10 @@ class Engine:
     def _pass(self, errand: Errand) -> bool:
         lease = errand.lease
         try:
-            tally = synchronize(errand, self._parser(), self.stop.is_set)
+            if lease.direction == Direction.OUTGOING:
+                tally: Tally | Sent = send(errand, self.stop.is_set)
+            else:
+                tally = synchronize(errand, self._parser(), self.stop.is_set)
         except LeaseLost:
             log.warning("Mailbox %s went to another worker", lease.mailbox_id)
             return False
@@ -290,7 +303,7 @@ class Engine:
         succeeded(errand, tally)
         with self._lock:
             self.summary.add(tally)
-            self._was_sorted |= bool(tally.collected or tally.resumed)
+            self._was_sorted |= isinstance(tally, Tally) and bool(tally.collected or tally.resumed)
         self._on_change(self.summary)
         return True
 
@@ -298,6 +311,13 @@ class Engine:
         if self._was_sorted:
             self._was_sorted = False
             alerts.quarantine_watched()
+
+    def _watch_outbox(self) -> None:
+        """What a dead worker left in between, and what has waited too long; not at every beat."""
+        find_abandoned()
+        if time.monotonic() - self._outbox_watched_at > OUTBOX_SECONDS:
+            self._outbox_watched_at = time.monotonic()
+            outbox.watch_age()
 
     def _failed(self, errand: Errand, why: str) -> None:
         with self._lock:
@@ -339,17 +359,19 @@ def _due_since(started: datetime, only: Mailbox | None) -> Q:
     return due & Q(mailbox=only) if only is not None else due
 
 
-def succeeded(errand: Errand, tally: Tally) -> None:
+def succeeded(errand: Errand, tally: Tally | Sent) -> None:
     """Come again after the polling interval, or at once if there is more; what was wrong is resolved."""
-    profile, now = errand.profile, leases.now()
+    profile, now, direction = errand.profile, leases.now(), errand.lease.direction
     # "At once" keeps the old due time: for `--once` the mailbox then is not finished yet.
-    again = {} if tally.more else {"next_run_at": _next_cycle(profile, now)}
+    again: dict[str, object] = {} if tally.more else {"next_run_at": _next_cycle(profile, now)}
+    if direction == Direction.OUTGOING and not tally.more:  # due when something waits
+        again = {"next_run_at": now}
     leases.release(errand.lease, failures=0, failing_since=None, last_error="", last_success_at=now, **again)
-    if errand.is_in_trouble and ServerCircuit.objects.filter(profile=profile).delete()[0]:
-        alerts.resolve(alerts.server_cause(profile.pk), "The server answers again.")
-    errand.told.resolve(
-        alerts.direction_cause(errand.mailbox.pk, Direction.INCOMING), "Mail was collected again."
-    )
+    circuits = ServerCircuit.objects.filter(profile=profile, direction=direction)
+    if errand.is_in_trouble and circuits.delete()[0]:
+        alerts.resolve(alerts.server_cause(profile.pk, direction), "The server answers again.")
+    resolution = "Mail was sent again." if isinstance(tally, Sent) else "Mail was collected again."
+    errand.told.resolve(alerts.direction_cause(errand.mailbox.pk, direction), resolution)
 
 
 def _next_cycle(profile: EmailServerProfile, now: datetime) -> Case:
@@ -364,11 +386,17 @@ def failed(lease: Lease, failure: MailError | BrokenOff) -> None:
     error = failure.error if isinstance(failure, BrokenOff) else failure
     mailbox = Mailbox.objects.select_related("server_profile", "owner").get(pk=lease.mailbox_id)
     state = SyncState.objects.get(pk=lease.state_id)
-    verdict = backoff.verdict(error, state.failures + 1, random.SystemRandom(), opened=opened)
+    verdict = backoff.verdict(
+        error,
+        state.failures + 1,
+        random.SystemRandom(),
+        opened=opened,
+        sends=lease.direction == Direction.OUTGOING,
+    )
     now = leases.now()
     if verdict.circuit:
         leases.release(lease, next_run_at=now)
-        open_circuit(mailbox, error)
+        open_circuit(mailbox, lease.direction, error)
         return
     leases.release(
         lease,
@@ -379,21 +407,24 @@ def failed(lease: Lease, failure: MailError | BrokenOff) -> None:
         **({"enabled": False} if verdict.stop else {}),
     )
     if verdict.stop:
-        alerts.direction_stopped(mailbox, Direction.INCOMING, error)
+        alerts.direction_stopped(mailbox, lease.direction, error)
 
 
-def open_circuit(mailbox: Mailbox, error: MailError) -> None:
+def open_circuit(mailbox: Mailbox, direction: str, error: MailError) -> None:
     """All mailboxes of this server wait; the row says until when, and backs off with each failed probe."""
     profile = mailbox.server_profile
     assert profile is not None
     with transaction.atomic():
-        circuit = ServerCircuit.objects.select_for_update().filter(profile=profile).first()
+        circuits = ServerCircuit.objects.select_for_update()
+        circuit = circuits.filter(profile=profile, direction=direction).first()
         failures = circuit.failures + 1 if circuit else 1
         until = leases.now() + backoff.delay(failures, random.SystemRandom())
         ServerCircuit.objects.update_or_create(
-            profile=profile, defaults={"open_until": until, "failures": failures, "reason": f"{error}."}
+            profile=profile,
+            direction=direction,
+            defaults={"open_until": until, "failures": failures, "reason": f"{error}."},
         )
-    alerts.server_in_trouble(profile, error)
+    alerts.server_in_trouble(profile, direction, error)
 
 
 def postponed(lease: Lease, why: str) -> None:

@@ -22,7 +22,7 @@ from mailboxes.sync.worker import Engine, Summary
 
 
 class Command(BaseCommand):
-    help = "Collect, route and deliver what is due; without --once until it is stopped."
+    help = "Collect, route, deliver and send what is due; without --once until it is stopped."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="run what is due, then end with a summary")
@@ -69,7 +69,8 @@ class Command(BaseCommand):
         mailbox = Mailbox.objects.filter(email_address__iexact=address, is_active=True).first()
         if mailbox is None:
             raise CommandError(f"No active mailbox has the address {address}.")
-        if not lifecycle.collect_now(mailbox):
+        collects, sends = lifecycle.collect_now(mailbox), lifecycle.send_now(mailbox)
+        if not collects and not sends:
             raise CommandError(
                 f"Incoming mail of {mailbox.name} does not run. `test_mailbox {address}` says what is missing."
             )
@@ -81,7 +82,8 @@ class Command(BaseCommand):
         for failure in summary.failures:
             self.stderr.write(failure)
         passes = f"{summary.passes} pass{'' if summary.passes == 1 else 'es'}"
-        self.stdout.write(f"{passes}, {summary.collected} collected, {summary.failed} failed.")
+        sent = f"{summary.sent} sent, " if summary.sent else ""
+        self.stdout.write(f"{passes}, {summary.collected} collected, {sent}{summary.failed} failed.")
 
     def _report_ledgers(self, asked_at: datetime, only: Mailbox | None) -> bool:
         """One line for each reconciled mailbox; True when anything is not accounted for."""
@@ -117,5 +119,6 @@ class _Progress:
     def show(self, summary: Summary) -> None:
         if self._status:
             self._status.update(
-                f"{summary.passes} passes, {summary.collected} collected, {summary.failed} failed"
+                f"{summary.passes} passes, {summary.collected} collected, {summary.sent} sent, "
+                f"{summary.failed} failed"
             )
