@@ -96,6 +96,12 @@ def read_header(raw: bytes, start: int, end: int, note: Note) -> tuple[list[Fiel
     return _any_fields(raw, start, stop, body, note)
 
 
+def header_block(raw: bytes) -> bytes:
+    """The lines of the header of a message, as they are; empty lines above them are passed over."""
+    start = message_start(raw := raw.lstrip(b"\r\n"))
+    return raw[start : _header_end(raw, start, len(raw))[0]]
+
+
 def _any_fields(raw: bytes, start: int, stop: int, body: int, note: Note) -> tuple[list[Field], int]:
     """The fields between these places, one after the other, and where the body begins: earlier than at `body` if
     what follows is none."""

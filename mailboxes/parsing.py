@@ -21,6 +21,8 @@ MAX_ATTACHMENTS = 200
 MAX_TEXT = 1_000_000
 MAX_HTML = 2_000_000
 MAX_FILE_NAME = 200
+MAX_REPORT = 64 * mime.KB
+MAX_RETURNED = 32 * mime.KB
 
 
 class Header(NamedTuple):
@@ -64,6 +66,9 @@ class Parsed:
     is in UTC; `headers` stand in order, the topmost first; `forwarded` is the inner message when exactly one
     is attached; `body_digest` is equal for copies of one mail that came by different routes; `defects` says
     in plain words what could not be read. "" and None stand for what the message does not say.
+
+    A delivery report (RFC 3464, RFC 6522) has its fields in `report`, and the header of the message that it gives
+    back in `returned`: lines as they were written, the first 64 KB and 32 KB of them. See `mailboxes.answers`.
     """
 
     message_id: str = ""
@@ -81,6 +86,8 @@ class Parsed:
     forwarded: Parsed | None = None
     body_digest: str = ""
     defects: tuple[str, ...] = ()
+    report: str = ""
+    returned: str = ""
 
 
 def parse(raw: bytes, *, whole: bool = True) -> Parsed:
@@ -118,6 +125,8 @@ def _parse(raw: bytes, with_forwarded: bool, whole: bool = True) -> Parsed:
         attachments=body.attachments(whole),
         forwarded=body.forwarded(whole) if with_forwarded else None,
         body_digest=body.digest(head),
+        report=body.report(),
+        returned=body.returned(head),
         defects=defects.sentences(),
     )
 
@@ -146,7 +155,8 @@ class _Head:
         self._topmost = {name: values[0] for name, values in self._named.items()}
         self._texts: dict[str, str] = {}
         self._defects = defects
-        self._charset = mime.parameter(mime.content_value(self._topmost, "content-type"), "charset")
+        self._content_type = mime.content_value(self._topmost, "content-type")
+        self._charset = mime.parameter(self._content_type, "charset")
 
     def written(self, name: str) -> str:
         """The topmost value on one line, encoded words as they are."""
@@ -168,6 +178,10 @@ class _Head:
         if len(found) > MAX_ADDRESSES:
             self._defects.note(f"only the first {MAX_ADDRESSES} addresses of {name.title()} were read")
         return found[:MAX_ADDRESSES]
+
+    def says_delivery_report(self) -> bool:
+        is_report = self._content_type.lower().startswith("multipart/report")
+        return is_report and mime.parameter(self._content_type, "report-type").lower() == "delivery-status"
 
     def headers(self) -> tuple[Header, ...]:
         return tuple(
@@ -226,6 +240,31 @@ class _Body:
         inner = [data for part, data in self._contents if part.content_type in _MESSAGE_TYPES]
         return _parse(inner[0], with_forwarded=False, whole=whole) if len(inner) == 1 else None
 
+    def report(self) -> str:
+        """The fields of a delivery report; "" if this is none."""
+        found = self._first(_STATUS_TYPES)
+        return self._first_lines(*found, MAX_REPORT, "delivery report") if found else ""
+
+    def returned(self, head: _Head) -> str:
+        """The header of the message that a delivery report gives back; "" if this is none, or gives none back."""
+        found = self._first(_RETURNED_TYPES)
+        if found is None or not (self._first(_STATUS_TYPES) or head.says_delivery_report()):
+            return ""
+        part, data = found
+        return self._first_lines(
+            part, mime.header_block(data), MAX_RETURNED, "header of the returned message"
+        )
+
+    def _first(self, content_types: set[str]) -> tuple[mime.Part, bytes] | None:
+        return next((one for one in self._contents if one[0].content_type in content_types), None)
+
+    def _first_lines(self, part: mime.Part, data: bytes, limit: int, what: str) -> str:
+        """As many whole lines as fit into so many octets: half an address is another address."""
+        if len(data) > limit:
+            self._defects.note(f"the {what} is over {limit // mime.KB} KB and was cut")
+            data = data[:limit].rpartition(b"\n")[0]
+        return _with_line_feeds(mime.decode(data, part.charset))
+
     def digest(self, head: _Head) -> str:
         """sha256 over From, Date, Subject and the decoded parts.
 
@@ -260,6 +299,8 @@ def _own_charset(part: mime.Part, data: bytes) -> str:
 
 
 _MESSAGE_TYPES = {"message/rfc822", "message/global"}
+_STATUS_TYPES = {"message/delivery-status", "message/global-delivery-status"}  # RFC 3464, RFC 6533
+_RETURNED_TYPES = {*_MESSAGE_TYPES, "text/rfc822-headers", "message/global-headers"}
 
 
 def _is_read(part: mime.Part) -> bool:

@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from mailboxes import mime
 from mailboxes.addresslist import MAX_ADDRESS_LENGTH, MAX_ADDRESSES
-from mailboxes.parsing import MAX_ATTACHMENTS, MAX_FILE_NAME, MAX_HTML, MAX_TEXT, Attachment, Parsed, _parse
+from mailboxes.answers import (
+    MAX_ANSWERED,
+    MAX_ENVELOPE_ID,
+    MAX_ID,
+    MAX_SAID,
+    MAX_STATUSES,
+    MAX_TOKENS,
+    Report,
+    answered,
+    is_automatic,
+    reported,
+    tokens,
+)
+from mailboxes.parsing import (
+    MAX_ATTACHMENTS,
+    MAX_FILE_NAME,
+    MAX_HTML,
+    MAX_REPORT,
+    MAX_RETURNED,
+    MAX_TEXT,
+    Attachment,
+    Parsed,
+    _parse,
+)
 
 
 def read(raw: bytes) -> Parsed:
@@ -34,11 +57,40 @@ def hold(parsed: Parsed) -> None:
     for addresses in (parsed.to, parsed.cc, (parsed.sender,)):
         assert len(addresses) <= MAX_ADDRESSES
         assert all(len(address) <= MAX_ADDRESS_LENGTH for address in addresses)
+    assert len(parsed.report) <= MAX_REPORT
+    assert len(parsed.returned) <= MAX_RETURNED
+    says_little(parsed)
     for attachment in parsed.attachments:
         is_harmless(attachment)
     if parsed.forwarded:
         assert parsed.forwarded.forwarded is None
         hold(parsed.forwarded)
+
+
+def says_little(parsed: Parsed) -> None:
+    """What is read as the answer to a mail of ours is bounded, and stands on one line."""
+    found, known = answered(parsed), tokens(parsed)
+    assert len(found) <= MAX_ANSWERED
+    assert all(0 < len(one) <= MAX_ID for one in found)
+    assert len(known) <= MAX_TOKENS
+    assert all(len(one) == 20 and one.isascii() and one == one.lower() for one in known)
+    assert len(is_automatic(parsed)) <= 200
+    report = reported(parsed)
+    assert (report is not None) == bool(parsed.report or parsed.returned)
+    if report:
+        reports_little(report)
+
+
+def reports_little(report: Report) -> None:
+    assert len(report.envelope_id) <= MAX_ENVELOPE_ID
+    assert len(report.message_id) <= MAX_ID
+    assert len(report.statuses) <= MAX_STATUSES
+    for status in report.statuses:
+        assert len(status.recipient) <= MAX_ADDRESS_LENGTH
+        assert len(status.said) <= MAX_SAID
+        assert len(status.status) <= 9
+    for line in (report.envelope_id, *(status.said for status in report.statuses)):
+        assert not line or line.isprintable()
 
 
 def is_harmless(attachment: Attachment) -> None:
@@ -51,7 +103,15 @@ def is_harmless(attachment: Attachment) -> None:
 
 def texts_of(parsed: Parsed) -> list[str]:
     texts = [parsed.message_id, parsed.subject, parsed.sender, parsed.sender_name, parsed.recipients_text]
-    texts += [parsed.text, parsed.html, *parsed.to, *parsed.cc, *parsed.defects]
+    texts += [
+        parsed.text,
+        parsed.html,
+        parsed.report,
+        parsed.returned,
+        *parsed.to,
+        *parsed.cc,
+        *parsed.defects,
+    ]
     for header in parsed.headers:
         texts += [header.name, header.value, header.encoded]
     for attachment in parsed.attachments:

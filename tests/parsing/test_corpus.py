@@ -37,6 +37,8 @@ def told(parsed: Parsed) -> dict[str, Any]:
         "html": parsed.html[:SHOWN],
         "attachments": [file_told(attachment) for attachment in parsed.attachments],
         "forwarded": told(parsed.forwarded) if parsed.forwarded else {},
+        "report": parsed.report[:SHOWN],
+        "returned": parsed.returned[:SHOWN],
         "defects": list(parsed.defects),
     }
     return {key: value for key, value in everything.items() if value}

@@ -27,7 +27,15 @@ def read(raw: bytes) -> Parsed:
 
 def texts_of(parsed: Parsed) -> list[str]:
     texts = [parsed.message_id, parsed.subject, parsed.sender, parsed.sender_name, parsed.recipients_text]
-    texts += [parsed.text, parsed.html, *parsed.to, *parsed.cc, *parsed.defects]
+    texts += [
+        parsed.text,
+        parsed.html,
+        parsed.report,
+        parsed.returned,
+        *parsed.to,
+        *parsed.cc,
+        *parsed.defects,
+    ]
     for header in parsed.headers:
         texts += [header.name, header.value, header.encoded]
     for attachment in parsed.attachments:
