@@ -29,8 +29,6 @@ from .wire import ENDS_A_COMMAND, Security
 NOT_OBEYED: dict[str, str] = {
     "caldav_url": "Not available in this version: there is no transport for calendars yet.",
     "carddav_url": "Not available in this version: there is no transport for address books yet.",
-    "send_alert_email": "Not available in this version: Alerts show when most mailboxes fail at once, and no mail is "
-    "sent yet.",
 }
 
 # A new value in one of these sends mail, and stored credentials, to another place.

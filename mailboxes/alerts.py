@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.utils import timezone
@@ -22,11 +22,17 @@ from .models import (
     Message,
     MessageState,
     OutgoingState,
+    ServerCircuit,
+    SyncState,
+    TestStatus,
 )
+from .models.state import SyncStates, vouched
 from .routing import REASON_LABELS, Reason
 
 QUARANTINE = "quarantine"
 OUTBOX_AGE = "outbox:age:"
+MOST_FAILING = "most-failing:"
+LATELY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +234,79 @@ def quarantine_watched() -> None:
     told = Alert.objects.filter(cause=QUARANTINE, resolved_at=None, why=sentences.why)
     if not told.exists():  # asked at the end of every pass: nothing is written when nothing is new
         _raise(QUARANTINE, sentences, level=AlertLevel.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """Of how many mailboxes of a profile that are in use how many fail, how many of these failed lately, and why most
+    of them do."""
+
+    mailboxes: int
+    failing: int
+    lately: int
+    why: str
+
+
+def most_failing_cause(profile_id: int) -> str:
+    return f"{MOST_FAILING}{profile_id}"
+
+
+def profiles_watched(now: datetime) -> None:
+    """Raise, bring up to date or resolve the alert on profiles most of whose mailboxes fail, where they ask for it.
+
+    It is raised when more than half of them failed lately, and stays for as long as more than half fail.
+    """
+    told = dict(
+        Alert.objects.filter(cause__startswith=MOST_FAILING, resolved_at=None).values_list("cause", "why")
+    )
+    for profile in EmailServerProfile.objects.filter(send_alert_email=True).select_related("owner"):
+        cause = most_failing_cause(profile.pk)
+        why = told.pop(cause, None)
+        found = _failing(profile, now)
+        if 2 * (found.lately if why is None else found.failing) > found.mailboxes:
+            if found.why != why:
+                _most_failing(profile, found)
+        elif why is not None:
+            resolve(cause, "No more than half of its mailboxes fail now.")
+    for cause in told:
+        resolve(cause, "The profile does not ask for this alert any more.")
+
+
+def _failing(profile: EmailServerProfile, now: datetime) -> Failing:
+    """Tested mailboxes count, with a direction that fails or has stopped; all of them while their server is in
+    trouble for longer than a mail would wait."""
+    office = EmailConfigurationSettings.load()
+    states = SyncState.objects.filter(vouched(), mailbox__server_profile=profile)
+    states = states.set_up(*Direction, approved=office.approved()).exclude(test_status=TestStatus.NOT_RUN)
+    fails = Q(failures__gt=0) | Q(enabled=False) | Q(test_status=TestStatus.FAILURE)
+    lately = Q(last_run_at__gt=now - LATELY) | Q(failing_since__gt=now - LATELY)
+    mailboxes, failing, recent = (
+        states.filter(condition).order_by().values("mailbox").distinct().count()
+        for condition in (Q(), fails, fails & lately)
+    )
+    in_trouble = ServerCircuit.objects.filter(profile=profile, since__lte=now - office.alert_mail_grace)
+    if (circuit := in_trouble.first()) is not None:
+        return Failing(mailboxes, mailboxes, mailboxes, f"Its server is in trouble. {circuit.reason}")
+    return Failing(mailboxes, failing, recent, _said_most(states.filter(fails), failing, mailboxes))
+
+
+def _said_most(states: SyncStates, failing: int, mailboxes: int) -> str:
+    said = states.exclude(last_error="").order_by().values_list("last_error").annotate(count=Count("pk"))
+    most = said.order_by("-count", "last_error").first()
+    counted = f"{failing} of {mailboxes} mailbox{'es fail' if mailboxes != 1 else ' fails'}."
+    return f"{counted} Most often: {most[0].removesuffix('.')}." if most else counted
+
+
+def _most_failing(profile: EmailServerProfile, found: Failing) -> None:
+    sentences = Sentences(
+        title=f"Most mailboxes of {profile.name} fail",
+        why=found.why,
+        what_we_do="What may pass by itself is tried again, at longer and longer intervals; what needs a person waits. "
+        "No mail is lost: it stays on the server.",
+        what_you_can_do="Look for what they have in common: the server, its certificate, its limits, a password that "
+        "was changed for all. Then choose Test & Enable for those that stopped.",
+    )
+    _raise(most_failing_cause(profile.pk), sentences, profile=profile, owner=profile.owner)
 
 
 def _raise(cause: str, sentences: Sentences, **about: object) -> None:

@@ -203,6 +203,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                 (
                     ("read", "How to read one"),
                     ("closing", "How it closes"),
+                    ("mail", "What is mailed"),
                 ),
             ),
         ),

@@ -85,7 +85,7 @@ def _in_group(role: Role) -> Q:
     return Q(pk__in=members.values("user"))
 
 
-def _administrators() -> QuerySet[Any]:
+def administrators() -> QuerySet[Any]:
     """Active users who may administer email: by a group of any name, by themselves, or as superusers."""
     app, codename = ADMINISTER.split(".")
     permission = Permission.objects.filter(content_type__app_label=app, codename=codename).values("pk")
@@ -98,11 +98,9 @@ def _administrators() -> QuerySet[Any]:
 
 def is_last_administrator(user: Any) -> bool:
     """Whether nobody would be left who administers email, were it not for this user."""
-    administrators = _administrators()
+    found = administrators()
     return (
-        user.pk is not None
-        and administrators.filter(pk=user.pk).exists()
-        and not administrators.exclude(pk=user.pk).exists()
+        user.pk is not None and found.filter(pk=user.pk).exists() and not found.exclude(pk=user.pk).exists()
     )
 
 

@@ -101,6 +101,8 @@ class ProfileForm(RecordForm):
         required=False,
         initial=False,
         empty_value=False,
+        help_text="At once when more than half of the mailboxes of this profile failed within an hour, beside what is "
+        "told of each cause.",
     )
 
     class Meta:

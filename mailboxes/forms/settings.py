@@ -63,6 +63,12 @@ class SettingsForm(RecordForm):
         "full address.",
     )
 
+    mail_alerts = YesNo(
+        label="Mail alerts to their owners",
+        help_text="What needs somebody is told by mail, at most once a day for one cause, and once when it is over. "
+        "What has no owner, such as the quarantine, is told to the email administrators.",
+    )
+
     class Meta:
         model = EmailConfigurationSettings
         fields = (
@@ -77,6 +83,8 @@ class SettingsForm(RecordForm):
             "max_message_size_mb",
             "blocked_attachment_extensions",
             "quarantine_alert_at",
+            "mail_alerts",
+            "alert_mail_grace_minutes",
         )
         widgets = {
             "default_act_method": Choice,
@@ -88,6 +96,7 @@ class SettingsForm(RecordForm):
             ),
             "max_message_size_mb": Number("MB"),
             "quarantine_alert_at": Number("messages"),
+            "alert_mail_grace_minutes": Number("minutes"),
         }
         help_texts = {
             "trusted_servers": "Names of servers or domains, or networks such as 192.0.2.0/24, one on each line; a "
@@ -99,6 +108,8 @@ class SettingsForm(RecordForm):
             "blocked_attachment_extensions": "Ends of file names, with spaces between. Such an attachment is shown by "
             "its name and is not handed out; the message itself arrives. Empty: every attachment is handed out.",
             "quarantine_alert_at": "An alert is raised when so many wait, and ends when there are fewer.",
+            "alert_mail_grace_minutes": "From 0 to 1440. What is over before is not mailed, and what is over is told "
+            "when it has been so for as long.",
             "default_incoming_method": "With Forward Mailbox, mail reaches them through a forward mailbox, and nobody "
             "signs in to theirs. Server-side becomes None where the default profile cannot receive.",
             "default_outgoing_method": "Server-side becomes None where the default profile cannot send. A queue has no "

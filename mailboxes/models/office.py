@@ -83,6 +83,10 @@ class EmailConfigurationSettings(Ruled):
     outbox_alert_minutes = models.PositiveIntegerField(
         "Alert when a message has waited in the outbox for", default=60
     )
+    mail_alerts = models.BooleanField("Mail alerts to their owners", default=True)
+    alert_mail_grace_minutes = models.PositiveSmallIntegerField(
+        "Minutes that something lasts before a mail is sent", default=15
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "email configuration settings"
@@ -106,6 +110,11 @@ class EmailConfigurationSettings(Ruled):
                 message="Choose a number of minutes from 0 (never) to 10080 (a week).",
             ),
             one_of("track_by_token", TokenPlace, "settings"),
+                field="alert_mail_grace_minutes",
+                name="settings_alert_mail_grace_in_range",
+                condition=Q(alert_mail_grace_minutes__gte=0, alert_mail_grace_minutes__lte=1440),
+                message="Choose a number of minutes from 0 to 1440.",
+            ),
             one_of("default_incoming_method", IncomingMethod, "settings"),
             one_of("default_outgoing_method", OutgoingMethod, "settings"),
             one_of("default_act_method", ActMethod, "settings"),
@@ -157,6 +166,11 @@ class EmailConfigurationSettings(Ruled):
         """The record, locked: rules that compare mailboxes are decided one save after the other."""
         cls.load()
         return cls.objects.select_for_update().get(pk=1)
+
+    @property
+    def alert_mail_grace(self) -> timedelta:
+        """How long something lasts before a mail is sent."""
+        return timedelta(minutes=self.alert_mail_grace_minutes)
 
     @property
     def max_message_octets(self) -> int:
@@ -296,7 +310,10 @@ HEADER_LISTS = ("routing_headers", "untrusted_routing_headers")
 
 
 class Alert(models.Model):
-    """One open sentence per cause: what stopped, since when, why, what we do, what you can do."""
+    """One open sentence per cause: what stopped, since when, why, what we do, what you can do.
+
+    `mailed_at` is when its owner was told of it last, `recovery_mailed_at` when that it is over.
+    """
 
     cause = models.CharField(max_length=200)
     level = models.CharField(max_length=12, choices=AlertLevel.choices, default=AlertLevel.ERROR)
@@ -316,6 +333,8 @@ class Alert(models.Model):
     times = models.PositiveIntegerField(default=1)
     resolved_at = models.DateTimeField(null=True, blank=True)
     resolution = models.TextField(blank=True)
+    mailed_at = models.DateTimeField(null=True, blank=True)
+    recovery_mailed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-since", "-pk")
@@ -324,6 +343,9 @@ class Alert(models.Model):
                 fields=["cause"], condition=Q(resolved_at__isnull=True), name="alert_one_open_per_cause"
             ),
             one_of("level", AlertLevel, "alert"),
+        ]
+        indexes = [
+            models.Index(fields=["mailed_at"], name="alert_mailed", condition=Q(mailed_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, cast
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -183,6 +183,14 @@ class User(Regarding, AbstractUser):
     @property
     def active(self) -> bool:
         return self.is_active
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """In which times are shown and told to this person; None where the chosen one exists no more."""
+        try:
+            return ZoneInfo(self.time_zone)
+        except ZoneInfoNotFoundError:
+            return None
 
     def mailbox_owner(self) -> User:
         return self

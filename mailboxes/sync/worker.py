@@ -25,6 +25,7 @@ from emailprofiles.errors import MailError
 from emailprofiles.models import EmailServerProfile
 
 from .. import alerts, bulk, configtest, outbox
+from ..alertmail import Postman
 from ..diary import SOON, Diary
 from ..models import (
     BulkCommand,
@@ -53,6 +54,7 @@ REST_SECONDS = (
 HEARTBEAT_SECONDS = 5.0
 OTHERS_SECONDS = 30.0
 OUTBOX_SECONDS = 30.0
+MAIL_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +102,14 @@ class Engine:
         self._commands: dict[Future[bool], BulkCommand] = {}
         self._watches = Watches(self.holder, settings.SYNC_WATCHES, self.wake.set)
         self._heart = threading.Thread(target=self._beat, name="engine-heartbeat", daemon=True)
+        self._postman = Postman(self.stop.is_set)
+        self._mailing = threading.Thread(target=self._mail, name="engine-alert-mail", daemon=True)
 
     def run(self) -> None:
         """Work until told to stop; survives a database that is away for a while."""
         self._heart.start()
         self._watches.start()
+        self._mailing.start()
         while not self.stop.is_set():
             self._round()
             self.stop.wait(REST_SECONDS)
@@ -132,6 +137,7 @@ class Engine:
                     break
                 self.stop.wait(0.2)
         self._watch_quarantine()
+        self._tell_owners()
         return self.summary
 
     def _others_at_work(self, among: Q, only: Mailbox | None) -> bool:
@@ -158,8 +164,9 @@ class Engine:
             for parser in self._parsers:
                 parser.close()
         self._watches.shut_down(patience)
-        if self._heart.is_alive():
-            self._heart.join(patience)
+        for thread in (self._heart, self._mailing):
+            if thread.is_alive():
+                thread.join(patience)
         self._collect_finished()
         self._give_back(unbegun)
         self._watch_quarantine()
@@ -264,6 +271,22 @@ class Engine:
                 log.warning("No heartbeat this time: %s", error)
             self.stop.wait(HEARTBEAT_SECONDS)
         connection.close()
+
+    def _mail(self) -> None:
+        """In a thread of its own: a slow mail server holds up no heartbeat."""
+        while not self.stop.is_set():
+            self._tell_owners()
+            self.stop.wait(MAIL_SECONDS)
+        connection.close()
+
+    def _tell_owners(self) -> None:
+        try:
+            self._postman.go_round()
+        except DatabaseError as error:
+            log.warning("No look at what is to be mailed this time: %s", error)
+            connection.close()
+        except Exception:  # in a thread of its own nobody else would hear of it
+            log.exception("Alerts could not be mailed")
 
     def _keep_what_many_asked_for(self) -> None:
         for claimed in self._many.held():

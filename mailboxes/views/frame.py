@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -37,7 +36,11 @@ class PersonMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         user = request.user
-        with timezone.override(_zone_of(user)), translation.override(_language_of(user)), _signed_by(user):
+        with (
+            timezone.override(getattr(user, "zone", None)),
+            translation.override(_language_of(user)),
+            _signed_by(user),
+        ):
             return self.get_response(request)
 
 
@@ -49,13 +52,6 @@ def _language_of(user: Any) -> str:
     """A language that a later version dropped is no reason to show no page."""
     chosen: str = getattr(user, "language", "")
     return chosen if chosen in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
-
-
-def _zone_of(user: Any) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(user.time_zone) if user.is_authenticated else None
-    except ZoneInfoNotFoundError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from .. import roles
+from .. import post, roles
 from ..access import requires
 from ..forms.settings import SettingsForm
 from ..models import Approval, EmailConfigurationSettings, Mailbox
@@ -25,5 +25,5 @@ def configuration(request: HttpRequest) -> HttpResponse:
         close = request.POST.get("then") == "close"
         return redirect("settings-home" if close else "configuration")
     waiting = Mailbox.objects.filter(is_active=True, approval=Approval.PENDING).count()
-    context = {"form": form, "waiting": waiting}
+    context = {"form": form, "waiting": waiting, "mail_is_set_up": post.is_set_up()}
     return render(request, "mailboxes/configuration.html", context, status=422 if form.errors else 200)

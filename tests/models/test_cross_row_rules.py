@@ -164,7 +164,6 @@ class TestProfile:
     @pytest.mark.parametrize(
         ("field", "value"),
         [
-            ("send_alert_email", True),
             ("caldav_url", "https://cal.contoso.com/"),
             ("carddav_url", "https://card.contoso.com/"),
         ],
