@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from itertools import takewhile
 from typing import Any
 
@@ -138,40 +139,45 @@ def send(letters: Iterable[Letter], now: datetime, stopping: Callable[[], bool] 
     return all(settled)
 
 
+class Answer(Enum):
+    """RFC 5321, 4.2.1: of refusals, those with 5 last."""
+
+    TAKEN = "taken"
+    LATER = "later"
+    REFUSED = "refused"
+
+
 def _tell(line: Any, letter: Letter, now: datetime) -> bool:
     """Whether this letter is done with: somebody was told, or all were refused for good. Raises OSError."""
     ours = _mark(letter, now)
     if not ours.alerts:
         return True
-    answers: list[int] = []
+    answers: list[Answer] = []
     try:
         for person in ours.to:
             answers.append(_hand_in(line, compose(ours, person)))
     except OSError:
-        if TAKEN not in answers:
+        if Answer.TAKEN not in answers:
             _take_back(ours, now)
         raise
-    if TAKEN in answers or all(answer >= 500 for answer in answers):
-        return True
-    _take_back(ours, now)
-    return False
+    settled = Answer.TAKEN in answers or Answer.LATER not in answers
+    if not settled:
+        _take_back(ours, now)
+    return settled
 
 
-TAKEN = 250
-
-
-def _hand_in(line: Any, letter: mail.EmailMessage) -> int:
-    """What the server said to this letter (RFC 5321, 4.2.1); raises OSError where it says nothing more."""
+def _hand_in(line: Any, letter: mail.EmailMessage) -> Answer:
+    """What the server says to this letter; raises OSError where the trouble is not about this letter alone."""
     try:
         line.send_messages([letter])
-        return TAKEN
+        return Answer.TAKEN
     except smtplib.SMTPRecipientsRefused as error:
         code = next(iter(error.recipients.values()))[0]
         said: Exception = error
     except smtplib.SMTPDataError as error:
         code, said = error.smtp_code, error
     log.error("A mail about alerts to %s was refused: %s", ", ".join(letter.to), said)
-    return code
+    return Answer.REFUSED if code >= 500 else Answer.LATER
 
 
 def _mark(letter: Letter, now: datetime) -> Letter:

@@ -146,6 +146,8 @@ def test_they_are_provisioned(office: Office) -> None:
             "use_plus_addresses": False,
             "max_message_size_mb": 20,
             "quarantine_alert_at": 5,
+            "mail_alerts": False,
+            "alert_mail_grace_minutes": 60,
             "routing_headers": ["Delivered-To"],
             "untrusted_routing_headers": ["Resent-From"],
         },

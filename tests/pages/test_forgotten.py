@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
@@ -20,6 +19,7 @@ from django.utils import timezone
 from emailprofiles.wire import Security
 from mailboxes import post
 from mailboxes.models import SignInEvent, SignInLink, User
+from tests.office_mail import mail_through, mails
 from tests.servers import Certificates, Scripted, SmtpSink, free_port
 
 OLD, NEW = "Feldsalat und Kresse", "Postkutsche im Regen"
@@ -28,15 +28,6 @@ OLD, NEW = "Feldsalat und Kresse", "Postkutsche im Regen"
 @pytest.fixture
 def noah(transactional_db: None) -> User:
     return User.objects.create_user("noah", "noah@contoso.com", OLD, first_name="Noah")
-
-
-def mail_through(sink: SmtpSink, settings: LazySettings) -> None:
-    """As EMAIL_URL sets it up."""
-    settings.EMAIL_URL = f"smtp://{sink.host}:{sink.port}"
-    settings.EMAIL_BACKEND = "mailboxes.post.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = sink.host, sink.port
-    settings.EMAIL_TIMEOUT = 2
-    settings.DEFAULT_FROM_EMAIL = "Sorting Office <office@contoso.com>"
 
 
 @pytest.fixture
@@ -67,10 +58,6 @@ def ask(email: str = "noah@contoso.com", **meta: str) -> Any:
     answer = Client().post("/password/forgotten/", {"email": email}, **meta)
     until(lambda: not posts())
     return answer
-
-
-def mails(sink: SmtpSink) -> list[EmailMessage]:
-    return [message_from_bytes(mail.raw, policy=policy.default) for mail in sink.received]
 
 
 def link_in(mail: EmailMessage) -> str:

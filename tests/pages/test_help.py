@@ -182,8 +182,8 @@ def test_fields_and_pages_lead_to_what_explains_them(amaras: Client, office: Off
         "/users/new/": ["permissions"],
         "/quarantine/": ["quarantine"],
         "/alerts/": ["alerts"],
-        "/settings/email/": ["routing", "approval", "synchronization-method"],
-        "/profiles/new/": ["credentials"],
+        "/settings/email/": ["routing", "approval", "synchronization-method", "alerts"],
+        "/profiles/new/": ["credentials", "alerts"],
         f"/messages/{message.pk}/": ["routing"],
     }
     for address, slugs in expected.items():

@@ -303,6 +303,16 @@ def test_what_nothing_obeys_is_shown_with_the_reason_and_refused_when_sent_by_ha
     assert not EmailServerProfile.objects.filter(name="Branch").exists()
 
 
+def test_an_alert_mail_to_the_owner_is_chosen_and_its_help_is_at_hand(office: Office, amaras: Client) -> None:
+    made = new(amaras, send_alert_email="True").url
+
+    assert EmailServerProfile.objects.get(name="Branch").send_alert_email
+    form = amaras.get(made).context["form"]
+    assert form["send_alert_email"].value() == "True"
+    assert "disabled" not in str(form["send_alert_email"])
+    assert 'href="/help/alerts/#mail"' in amaras.get(made).content.decode()
+
+
 def test_no_encryption_asks_for_a_confirmation_and_is_shown_everywhere(
     office: Office, amaras: Client, caplog: pytest.LogCaptureFixture
 ) -> None:

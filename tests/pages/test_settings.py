@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
+from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 
@@ -181,6 +183,7 @@ def test_limits_and_our_own_servers_are_saved_as_they_are_meant(office: Office, 
         ("blocked_attachment_extensions", "tar.gz", "“tar.gz”: write only what stands behind the last dot"),
         ("max_message_size_mb", "0", "Choose a number of megabytes from 1 to 200."),
         ("quarantine_alert_at", "many", "Enter a whole number."),
+        ("alert_mail_grace_minutes", "1441", "Choose a number of minutes from 0 to 1440."),
         ("untrusted_routing_headers", "delivered-TO", "delivered-TO: take it out of one of the two lists."),
     ],
 )
@@ -191,3 +194,35 @@ def test_what_is_not_right_is_said_at_its_field(
 
     assert response.status_code == 422
     assert sentence in " ".join(response.context["form"].errors[field])
+
+
+def test_alerts_are_mailed_unless_somebody_says_otherwise_and_the_history_tells(
+    office: Office, amaras: Client
+) -> None:
+    settings = EmailConfigurationSettings.load()
+    assert (settings.mail_alerts, settings.alert_mail_grace_minutes) == (True, 15)
+
+    amaras.post(ADDRESS, values(mail_alerts="False", alert_mail_grace_minutes="0"))
+
+    settings = EmailConfigurationSettings.load()
+    assert (settings.mail_alerts, settings.alert_mail_grace_minutes) == (False, 0)
+    history = amaras.get(reverse("configuration-history")).content.decode()
+    assert "Mail alerts to their owners" in history
+    assert "Minutes that something lasts before a mail is sent" in history
+
+
+def test_the_database_holds_the_grace_time_too(office: Office) -> None:
+    EmailConfigurationSettings.load()
+    with pytest.raises(IntegrityError, match="settings_alert_mail_grace_in_range"):
+        EmailConfigurationSettings.objects.update(alert_mail_grace_minutes=1441)
+
+
+@pytest.mark.parametrize(("address", "says"), [("", True), ("smtp://mail.contoso.com", False)])
+def test_the_page_says_when_nothing_is_mailed(
+    address: str, says: bool, office: Office, amaras: Client, settings: LazySettings
+) -> None:
+    settings.EMAIL_URL = address
+
+    page = amaras.get(ADDRESS).content.decode()
+
+    assert ("<code>EMAIL_URL</code> is not set" in page) is says
