@@ -27,7 +27,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from . import alerts, clock, post, roles
+from . import alerts, post, roles
 from .models import Alert, AlertLevel, EmailConfigurationSettings, User
 
 DAY = timedelta(days=1)
@@ -111,9 +111,8 @@ class Postman:
         self._stopping = stopping
         self._rests_until = 0.0
 
-    def go_round(self) -> None:
-        """See to the alerts that nobody raises but the clock, then tell what is due."""
-        now = clock.now()
+    def go_round(self, now: datetime) -> None:
+        """See to the alerts that no pass raises, then tell what is due."""
         alerts.profiles_watched(now)
         if post.is_set_up() and time.monotonic() >= self._rests_until:
             self._rests_until = time.monotonic() + PAUSE_SECONDS  # should anything unexpected end this round

@@ -281,7 +281,7 @@ class Engine:
 
     def _tell_owners(self) -> None:
         try:
-            self._postman.go_round()
+            self._postman.go_round(leases.now())
         except DatabaseError as error:
             log.warning("No look at what is to be mailed this time: %s", error)
             connection.close()
