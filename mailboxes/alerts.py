@@ -273,20 +273,21 @@ def profiles_watched(now: datetime) -> None:
 
 
 def _failing(profile: EmailServerProfile, now: datetime) -> Failing:
-    """Tested mailboxes count, with a direction that fails or has stopped; all of them while their server is in
-    trouble for longer than a mail would wait."""
+    """Tested mailboxes count, with a direction that fails or has stopped, or whose server is in trouble for longer
+    than a mail would wait."""
     office = EmailConfigurationSettings.load()
     states = SyncState.objects.filter(vouched(), mailbox__server_profile=profile)
     states = states.set_up(*Direction, approved=office.approved()).exclude(test_status=TestStatus.NOT_RUN)
-    fails = Q(failures__gt=0) | Q(enabled=False) | Q(test_status=TestStatus.FAILURE)
-    lately = Q(last_run_at__gt=now - LATELY) | Q(failing_since__gt=now - LATELY)
+    circuits = ServerCircuit.objects.filter(profile=profile, since__lte=now - office.alert_mail_grace)
+    waits = {circuit.direction: circuit.reason for circuit in circuits}
+    fails = Q(failures__gt=0) | Q(enabled=False) | Q(test_status=TestStatus.FAILURE) | Q(direction__in=waits)
+    lately = Q(last_run_at__gt=now - LATELY) | Q(failing_since__gt=now - LATELY) | Q(direction__in=waits)
     mailboxes, failing, recent = (
         states.filter(condition).order_by().values("mailbox").distinct().count()
         for condition in (Q(), fails, fails & lately)
     )
-    in_trouble = ServerCircuit.objects.filter(profile=profile, since__lte=now - office.alert_mail_grace)
-    if (circuit := in_trouble.first()) is not None:
-        return Failing(mailboxes, mailboxes, mailboxes, f"Its server is in trouble. {circuit.reason}")
+    for reason in waits.values():
+        return Failing(mailboxes, failing, recent, f"Its server is in trouble. {reason}")
     return Failing(mailboxes, failing, recent, _said_most(states.filter(fails), failing, mailboxes))
 
 

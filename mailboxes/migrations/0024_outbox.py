@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('emailprofiles', '0004_push_obeyed'),
-        ('mailboxes', '0022_search'),
+        ('mailboxes', '0023_alert_mail'),
     ]
 
     operations = [
