@@ -75,6 +75,8 @@ class StepName(StrEnum):
     MESSAGE = "one message read"
     SENDER = "sender accepted"
     RECIPIENT = "recipient accepted"
+    ACCEPTED = "test message accepted"
+    ARRIVED = "arrived"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,20 @@ from functools import partial
 from django.db.models import Q
 from django.utils import timezone
 
-from emailprofiles.errors import MailError, SettingsIncomplete
+from emailprofiles.errors import (
+    MailError,
+    MessageRefused,
+    OutcomeUnknown,
+    SettingsIncomplete,
+    TryLater,
+    at_step,
+)
 from emailprofiles.models import AuthenticateUsing, SecurityChoice
-from emailprofiles.transports import IncomingTransport
+from emailprofiles.transports import IncomingTransport, OutgoingTransport
 from emailprofiles.wire import Step, StepName
 
-from . import alerts, connections
+from . import alerts, connections, testmail
+from .arrival import Arrival
 from .diary import Diary
 from .models import (
     ConfigurationTest,
@@ -45,10 +53,13 @@ _NOTHING_RUNS = "This direction does not run until a test passes. Mail stays on 
 _OTHERS_GO_ON = "The other directions are tested all the same."
 
 
-def plan(mailbox: Mailbox, direction: str, *, survey: bool = False) -> list[str]:
+def plan(
+    mailbox: Mailbox, direction: str, *, survey: bool = False, sends: bool = True, can_look: bool = True
+) -> list[str]:
     """The names of the steps of one direction, in order; empty when there is nothing to test.
 
-    With `survey`, incoming mail ends with a look at what is there.
+    With `survey`, incoming mail ends with a look at what is there. Outgoing mail ends with a test message if it
+    `sends`, whose arrival is waited for where this mailbox collects by itself and the server lets us (`can_look`).
     """
     method = mailbox.method(direction)
     if direction == Direction.INCOMING and method == IncomingMethod.FORWARD:
@@ -65,7 +76,9 @@ def plan(mailbox: Mailbox, direction: str, *, survey: bool = False) -> list[str]
     if direction == Direction.INCOMING:
         look = [WHAT_IS_THERE] if survey else []
         return [*steps, StepName.FOLDER, StepName.MAY_DELETE, StepName.MESSAGE, *look]
-    return [*steps, StepName.SENDER, StepName.RECIPIENT]
+    looks = can_look and mailbox.incoming_method == IncomingMethod.SERVER_SIDE
+    sent = [StepName.ACCEPTED, *([StepName.ARRIVED] if looks else [])]
+    return [*steps, StepName.SENDER, StepName.RECIPIENT, *(sent if sends else [])]
 
 
 def something_to_test() -> Q:
@@ -78,9 +91,20 @@ def something_to_test() -> Q:
     )
 
 
-def plan_of(test: ConfigurationTest, mailbox: Mailbox, direction: str) -> list[str]:
-    """The steps that this very test takes in one direction."""
-    return plan(mailbox, direction, survey=is_due(test, mailbox))
+def plan_of(
+    test: ConfigurationTest, mailbox: Mailbox, direction: str, incoming: str | None = None
+) -> list[str]:
+    """The steps that this very test takes in one direction; what came of incoming mail is said, or read in its steps.
+
+    A test that only looks sends nothing.
+    """
+    failed = _incoming_failed(test) if incoming is None else incoming == TestStatus.FAILURE
+    return plan(mailbox, direction, survey=is_due(test, mailbox), sends=test.enables, can_look=not failed)
+
+
+def _incoming_failed(test: ConfigurationTest) -> bool:
+    steps = (step for step in test.steps.all() if step.direction == Direction.INCOMING)
+    return any(step.state == StepState.FAILED for step in steps)
 
 
 def run(
@@ -102,7 +126,10 @@ def run(
     results: dict[str, str] = {}
     for direction in Direction.values:
         if plan(mailbox, direction):
-            passed = _Climb(diary, mailbox, direction, stopping, parser).to_the_top()
+            if direction == Direction.OUTGOING:  # somebody may have asked for more meanwhile
+                diary.test.refresh_from_db(fields=["enables"])
+            names = plan_of(diary.test, mailbox, direction, results.get(Direction.INCOMING, ""))
+            passed = _Climb(diary, mailbox, direction, names, stopping, parser).to_the_top()
             results[direction] = TestStatus.SUCCESS if passed else TestStatus.FAILURE
     if _finish(diary, mailbox, results):
         _tell(mailbox, results)
@@ -153,12 +180,13 @@ class _Climb:
         diary: Diary,
         mailbox: Mailbox,
         direction: str,
+        names: list[str],
         stopping: Callable[[], bool],
         parser: Parser | None,
     ) -> None:
         self.parser = parser
         self.diary, self.mailbox, self.direction, self.stopping = diary, mailbox, direction, stopping
-        self.names = plan_of(diary.test, mailbox, direction)
+        self.names = names
         self.number = 0
         self.began = time.monotonic()
 
@@ -182,7 +210,8 @@ class _Climb:
         if self.mailbox.method(self.direction) == IncomingMethod.FORWARD:
             return _forward_steps(self.mailbox)
         if self.direction == Direction.OUTGOING:
-            return outgoing_steps(self.mailbox)
+            arrival = Arrival(self.mailbox, self.stopping) if StepName.ARRIVED in self.names else None
+            return outgoing_steps(self.mailbox, arrival, sends=StepName.ACCEPTED in self.names)
         look = partial(take, self.diary, stopping=self.stopping, parser=self.parser)
         return incoming_steps(self.mailbox, look if WHAT_IS_THERE in self.names else None)
 
@@ -225,12 +254,52 @@ def incoming_steps(
             yield look(mailbox, server)
 
 
-def outgoing_steps(mailbox: Mailbox) -> Iterator[Step]:
-    """The line of outgoing mail up to the recipient, from the mailbox to itself; raises MailError."""
+def outgoing_steps(mailbox: Mailbox, arrival: Arrival | None, *, sends: bool) -> Iterator[Step]:
+    """The line of outgoing mail from the mailbox to itself: up to the recipient, or until the test message it `sends`
+    was accepted, or found again by `arrival`. Raises MailError, and Abandoned while that waits."""
     with connections.open_outgoing(mailbox) as server:
         yield _settings_complete(mailbox, "outgoing")
         yield from server.connect_steps()
         yield from server.envelope_steps(mailbox.email_address, mailbox.email_address)
+        if not sends:
+            return
+        if arrival is not None:
+            arrival.remember()
+        probe = testmail.probe(mailbox.email_address)
+        said = _send(server, probe)
+    yield Step(StepName.ACCEPTED, said if arrival is not None else f"{said}; {_stays(mailbox)}")
+    if arrival is not None:
+        yield Step(StepName.ARRIVED, arrival.wait_for(probe))
+
+
+def _send(server: OutgoingTransport, probe: testmail.Probe) -> str:
+    """Hand the test message over; how the server confirmed it."""
+    with at_step(StepName.ACCEPTED):
+        try:
+            for error in server.offer(probe.envelope).values():
+                if error is not None:
+                    raise error
+            return server.hand_over(probe.raw)
+        except (MessageRefused, OutcomeUnknown, TryLater) as error:
+            kind = next(kind for kind in _ADVICE_FOR_TESTS if isinstance(error, kind))
+            error.advice = _ADVICE_FOR_TESTS[kind]  # type: ignore[misc]  # nobody wrote this message
+            raise
+
+
+_ADVICE_FOR_TESTS: dict[type[MailError], str] = {
+    MessageRefused: "Read the server's words, and ask whoever runs the server why this account may not send.",
+    OutcomeUnknown: "Test again. If the test message arrives after all, it is removed when mail is collected.",
+    TryLater: "Test again in some minutes. If it stays so, look for a full mailbox, or a limit on what may be sent.",
+}
+
+
+def _stays(mailbox: Mailbox) -> str:
+    """What becomes of a test message that is not waited for."""
+    if mailbox.incoming_method == IncomingMethod.FORWARD:
+        return "it is removed when it comes in through a forward mailbox"
+    if mailbox.incoming_method == IncomingMethod.SERVER_SIDE:
+        return "it is removed as soon as mail is collected from this mailbox"
+    return f"it stands in the inbox of {mailbox.email_address}, since this system does not read it"
 
 
 def _settings_complete(mailbox: Mailbox, side: str) -> Step:
@@ -374,6 +443,8 @@ def _sentence(status: str, rungs: list[Rung]) -> str:
         return failed.cause
     if status == TestStatus.SUCCESS:
         said = {rung.name: rung.seen for rung in rungs}
+        if StepName.ARRIVED in said:
+            return f"the test message arrived {said[StepName.ARRIVED]}"
         return said.get(StepName.FOLDER) or rungs[-1].seen
     done = sum(rung.state == StepState.PASSED for rung in rungs)
     return f"step {min(done + 1, len(rungs))} of {len(rungs)}" if done else "waiting for a worker"

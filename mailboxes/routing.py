@@ -65,7 +65,7 @@ class Rule(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a message waits in quarantine."""
+    """Why a message waits in quarantine, or is for nobody at all."""
 
     NO_RECIPIENT_MATCHED = "no_recipient_matched"
     MAILBOX_INACTIVE = "mailbox_inactive"
@@ -76,6 +76,7 @@ class Reason(StrEnum):
     LOOP = "loop"
     TOO_LARGE = "too_large"
     NOT_HANDED_OVER = "not_handed_over"
+    TEST_MESSAGE = "test_message"
 
 
 RULE_LABELS = {
@@ -96,6 +97,7 @@ REASON_LABELS = {
     Reason.LOOP: "The message goes in a circle",
     Reason.TOO_LARGE: "Larger than the maximum message size",
     Reason.NOT_HANDED_OVER: "The server does not hand it over",
+    Reason.TEST_MESSAGE: "A test message of Test & Enable",
 }
 
 REFUSALS = {
@@ -108,6 +110,7 @@ REFUSALS = {
     Reason.LOOP: "the message goes in a circle",
     Reason.TOO_LARGE: "it is larger than the maximum message size",
     Reason.NOT_HANDED_OVER: "the server does not hand it over",
+    Reason.TEST_MESSAGE: "it is a test message of Test & Enable",
 }
 """The reasons within a sentence."""
 

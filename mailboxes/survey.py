@@ -94,8 +94,18 @@ def take(
         look = _Look(diary, survey, server, ingest.Sorter(mailbox), reader, stopping)
         shares = look.through(contents.sample(), time.monotonic() + limits.reading)
         shares[None, Reason.TOO_LARGE.value] += contents.large
+    _leave_out(survey, shares.pop((None, Reason.TEST_MESSAGE.value), 0))
     _store(diary, survey, shares)
     return Step(WHAT_IS_THERE, sentence(survey))  # type: ignore[arg-type]  # a step of ours, not of a transport
+
+
+def _leave_out(survey: Survey, test_messages: int) -> None:
+    """What Test & Enable itself sent is none of the mail that is there."""
+    for name in COUNTED:
+        setattr(survey, name, getattr(survey, name) - test_messages)
+
+
+COUNTED = ("messages", "wanted", "sample", "looked_at")
 
 
 class _Contents:
@@ -248,7 +258,7 @@ def _tell(diary: Diary, survey: Survey) -> None:
 
 def _store(diary: Diary, survey: Survey, shares: Shares) -> None:
     with diary.writing():
-        survey.save(update_fields=["looked_at"])
+        survey.save(update_fields=COUNTED)
         SurveyShare.objects.bulk_create(
             SurveyShare(survey=survey, mailbox_id=mailbox, reason=reason, messages=count)
             for (mailbox, reason), count in shares.most_common()

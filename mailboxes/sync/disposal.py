@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
@@ -15,12 +16,14 @@ from emailprofiles.wire import Disposal
 from .. import alerts, connections
 from ..alerts import Told
 from ..models import Message, MessageState
+from ..routing import Reason
 from . import ingest
 from .ingest import Place
 
 PORTION = 500
 
 PROCESSED = Q(state__in=[MessageState.DELIVERED, MessageState.DISCARDED])
+TEST_MESSAGES = Q(state=MessageState.DISCARDED, reason=Reason.TEST_MESSAGE.value)
 # For nobody, whatever an administrator changes about a mailbox; a stub is still wanted from where it is.
 UNDELIVERABLE = Q(state=MessageState.QUARANTINED, waiting_for=None, is_stub=False)
 
@@ -47,11 +50,18 @@ class Disposing:
         self.has_unconfirmed = False
         disposal = connections.disposal_of(self.mailbox)
         if disposal is Disposal.MARK_READ:
+            self._remove_test_messages()
             self._tolerant(PROCESSED, disposal)
         elif self.may_delete:
             self._dispose(PROCESSED, disposal)
         if self.may_delete and self.place.mailbox.server_profile.move_undelivered:  # type: ignore[union-attr]
             self._tolerant(UNDELIVERABLE, Disposal.PUT_ASIDE)
+
+    def _remove_test_messages(self) -> None:
+        """They are ours, and go whatever becomes of other mail; where that is not possible, they are marked, too."""
+        if self.may_delete:
+            with suppress(FolderReadOnly, CapabilityMissing):
+                self._dispose(TEST_MESSAGES, Disposal.DELETE)
 
     def _tolerant(self, which: Q, disposal: Disposal) -> None:
         """Where the server does not let us, mail is collected all the same, and the owner is told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
-from .. import clock, filetypes, routing
+from .. import clock, filetypes, routing, testmail
 from ..directory import AddressDirectory, rules_of
 from ..models import (
     Attachment,
@@ -380,9 +380,20 @@ class Sorter:
         directory = AddressDirectory(set().union(*asked), self.settings)
         source = source_of(self.mailbox)
         return [
-            Decided(message, letter.parsed, letter.route(source, directory), self.blocked)
+            Decided(message, letter.parsed, _unless_ours(letter.route(source, directory)), self.blocked)
             for message, letter in letters
         ]
+
+
+def _unless_ours(route: Route) -> Route:
+    """The same, but a test message of ours is for nobody."""
+    if not testmail.is_ours(route.message):
+        return route
+    nobody = replace(route, targets=(), refused=(), waiting_for=None)
+    return replace(nobody, reason=Reason.TEST_MESSAGE, explanation=A_TEST_MESSAGE)
+
+
+A_TEST_MESSAGE = "Test & Enable sent it to see whether mail arrives."
 
 
 def source_of(mailbox: Mailbox) -> Source:
@@ -409,6 +420,14 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
             Attachment.objects.filter(message__in=before).delete()
             Body.objects.filter(message__in=before).delete()
         rows.insert(Attachment, [row for one in decided for row in _attachments(one)])
+        _discard([one.message.pk for one in decided if one.route.reason is Reason.TEST_MESSAGE])
+
+
+def _discard(test_messages: Sequence[int]) -> None:
+    if test_messages:
+        Message.objects.filter(pk__in=test_messages).update(
+            state=MessageState.DISCARDED, discarded_at=timezone.now(), discard_reason=A_TEST_MESSAGE
+        )
 
 
 UNDECIDED = (MessageState.RECEIVED, MessageState.QUARANTINED)
