@@ -123,7 +123,7 @@ def _deleted(server: IncomingTransport, ids: Sequence[str]) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 @contextmanager

@@ -119,6 +119,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                 "What a test does on the server, what its results mean, and what it vouches for.",
                 (
                     ("steps", "Step by step"),
+                    ("test-message", "The test message"),
                     ("look", "Look first"),
                     ("results", "The results"),
                     ("vouches", "What a test vouches for"),

@@ -20,7 +20,7 @@ from mailboxes.standing import Office as Snapshot
 from mailboxes.standing import first_unmet, standing
 from mailboxes.sync import leases
 from mailboxes.sync.worker import run_test
-from tests.servers import EXPIRED, GOOD, NO_PLAINTEXT, UNTRUSTED, WRONG_NAME, SmtpSink, free_port
+from tests.servers import EXPIRED, GOOD, NO_PLAINTEXT, UNTRUSTED, WRONG_NAME, free_port
 
 from .conftest import Office, letter
 
@@ -112,20 +112,6 @@ def test_over_tls_the_ladder_says_what_it_saw(office: Office, security: str, set
     assert "TLS 1.3" in seen["TLS"]
     assert "1 message" in seen["folder opened"]
     assert "UIDPLUS" in seen["may delete"]
-
-
-def test_outgoing_climbs_to_the_recipient_and_sends_nothing(office: Office, smtp_sink: SmtpSink) -> None:
-    office.profile.outgoing_host, office.profile.outgoing_port = "127.0.0.1", smtp_sink.port
-    office.profile.outgoing_security = "none"
-    office.profile.authenticate_using = "profile"
-    office.profile.username, office.profile.password = "service", "correct horse"
-    office.profile.save()
-    noah = office.user(
-        "noah", incoming_method="none", outgoing_method="server_side", server_profile=office.profile
-    )
-    ladder = climbed(noah.mailbox)["outgoing"]
-    names = [rung.name for rung in ladder.rungs if rung.state == "passed"]
-    assert names[-1] in ("recipient accepted", "greeting and capabilities"), ladder
 
 
 def test_a_user_who_receives_through_the_forward_mailbox_asks_whether_one_runs(office: Office) -> None:
