@@ -1,4 +1,5 @@
-"""IMAP4rev1 (RFC 3501, RFC 9051): collect from one folder by UID, and dispose of exactly what is named.
+"""IMAP4rev1 (RFC 3501, RFC 9051): collect from one folder by UID, and dispose of exactly what is named; keep copies
+of what was sent in another one.
 
 Deleting is `UID STORE \\Deleted` and `UID EXPUNGE` of the very same UIDs (RFC 4315), or `UID MOVE` to the
 trash (RFC 6851). There is no plain EXPUNGE here, no CLOSE, and no sequence number: other programs and
@@ -26,6 +27,7 @@ from emailprofiles.errors import (
     FolderMissing,
     FolderReadOnly,
     MailError,
+    MessageTooLarge,
     MessageUnavailable,
     NetworkError,
     NoGreeting,
@@ -41,9 +43,10 @@ from emailprofiles.errors import (
     at_step,
     scrub,
 )
-from emailprofiles.transports.imap_session import Client, Refused
+from emailprofiles.transports.imap_session import Client, Refused, quoted
 from emailprofiles.transports.imap_words import (
     ANYTIME,
+    AT_APPEND,
     AT_CHANGE,
     AT_SELECT,
     AT_SIGN_IN,
@@ -52,7 +55,7 @@ from emailprofiles.transports.imap_words import (
     Reading,
     meaning,
 )
-from emailprofiles.transports.reach import OverSocket, speakable
+from emailprofiles.transports.reach import OCTETS_PER_SECOND, OverSocket, in_lines, speakable
 from emailprofiles.transports.seam import IncomingTransport
 from emailprofiles.wire import (
     UNDELIVERABLE,
@@ -73,6 +76,9 @@ IDS_PER_COMMAND = 500
 AHEAD = 4
 AHEAD_OCTETS = 8 * 1024 * 1024
 PREVIEW = 65_536
+# What is sent before the server has agreed to it (RFC 7888); it may refuse larger messages before they travel.
+AT_ONCE = {"LITERAL-": 4_096, "LITERAL+": 256 * 1024}
+APPENDLIMIT = "APPENDLIMIT="
 PARENTHESES = 64
 SECONDS_TO_LEAVE = 3.0
 SPENDING = (NetworkError, EncryptionError, ProtocolError)
@@ -86,6 +92,7 @@ class Imap(OverSocket, IncomingTransport):
     _capabilities: frozenset[str] = frozenset()
     _folder: Folder | None = None
     _uid_next: int | None = None
+    _prefixes: tuple[str, ...] = ()
 
     # --- the ladder up to the sign-in ---
 
@@ -326,33 +333,34 @@ class Imap(OverSocket, IncomingTransport):
         return self._ended(self._asked(uids, items), frozenset(uids))
 
     def _asked(self, uids: Iterable[int], items: str) -> bytes:
-        with self._command(self.folder, ANYTIME, MessageUnavailable) as client:
+        with self._inside(ANYTIME, MessageUnavailable) as client:
             return client.session.begin_uid_fetch(_uid_set(uids), items)
 
     def _ended(self, tag: bytes, wanted: frozenset[int]) -> dict[int, dict[bytes, Any]]:
         """What came of a FETCH. A NO that is about some of the messages leaves what came of the others."""
-        with self._command(self.folder, ANYTIME, MessageUnavailable) as client:
+        with self._inside(ANYTIME, MessageUnavailable) as client:
             came, words = client.session.end_uid_fetch(tag)
             if words and meaning(words, ANYTIME, MessageUnavailable) is not MessageUnavailable:
                 raise Refused(words)
             return _by_uid(came, wanted)
 
     def _search(self, criteria: str) -> list[int]:
-        with self._command(self.folder) as client:
+        with self._inside() as client:
             return sorted(set(client.search(criteria)))
 
     def watch(self, seconds: float, stopping: Callable[[], bool] = lambda: False) -> bool:
         if "IDLE" not in self._capabilities:
             return super().watch(seconds)
-        with self._command(self.folder) as client:
+        with self._inside() as client:
             client.session.connection.allow(self.endpoint.timeout + seconds)
             return client.session.idle_for(seconds, self.endpoint.timeout, stopping)
 
     # --- disposing ---
 
     def dispose(self, ids: Sequence[str], disposal: Disposal) -> Disposed:
-        if self._folder is not None:
-            self._check_rights(self._folder, disposal)
+        if self._folder is None:
+            raise ConnectionLost(self._where)
+        self._check_rights(self._folder, disposal)
         act = self._acts[disposal]
         done: list[int] = []
         vanished: list[int] = []
@@ -411,7 +419,7 @@ class Imap(OverSocket, IncomingTransport):
     def _aside(self) -> str:
         """The folder for what cannot be delivered, made when it is missing, where this account keeps its folders."""
         with self._command() as client:
-            aside = self._personal_prefix(client) + UNDELIVERABLE
+            aside = self._namespaces(client)[0] + UNDELIVERABLE
             if aside.lower() == self.folder.lower():
                 raise FolderReadOnly(self.folder)
             if not client.folder_exists(aside):
@@ -419,12 +427,14 @@ class Imap(OverSocket, IncomingTransport):
                     client.create_folder(aside)
         return aside
 
-    def _personal_prefix(self, client: Client) -> str:
-        """ "" on most servers, "INBOX." on some (RFC 2342)."""
-        if "NAMESPACE" not in self._capabilities:
-            return ""
-        personal = client.namespace().personal or [("", "")]
-        return str(personal[0][0] or "")
+    def _namespaces(self, client: Client) -> tuple[str, ...]:
+        """How names of folders begin, one's own first: "" on most servers, "INBOX." on some (RFC 2342)."""
+        if not self._prefixes:
+            told = client.namespace() if "NAMESPACE" in self._capabilities else (None,)
+            own, *others = (space or () for space in told)
+            spaces = (*(own or [("", "")]), *(space for other in others for space in other))
+            self._prefixes = tuple(str(prefix or "") for prefix, _separator in spaces)
+        return self._prefixes
 
     def _mark_read(self, uids: list[int]) -> list[int]:
         these = _uid_set(uids)
@@ -438,6 +448,70 @@ class Imap(OverSocket, IncomingTransport):
         if trash is None or trash == self.folder:
             raise CapabilityMissing("UIDPLUS, or a trash folder to move to")
         return trash
+
+    # --- copies of what was sent ---
+
+    def keep_copy(self, folder: str, raw: bytes, message_id: str) -> bool:
+        place, lines = self._place(folder), in_lines(raw)
+        self._check_size(len(lines))
+        self._folder = None
+        if self._holds(place, message_id):
+            return False
+        try:
+            self._keep(place, lines)
+        except FolderMissing:
+            self._make(place)
+            self._keep(place, lines)
+        return True
+
+    def _place(self, folder: str) -> str:
+        """This folder by its whole name, wherever that begins."""
+        with self._command() as client:
+            own, *others = self._namespaces(client)
+        begins = tuple(prefix.upper() for prefix in (own, *others) if prefix)
+        is_whole = folder.upper() == "INBOX" or folder.upper().startswith(begins)
+        place = folder if is_whole else own + folder
+        if place.lower() == self.folder.lower():
+            raise SettingsIncomplete(f"copies in {place} would be collected from there")
+        return speakable("The folder name", place)
+
+    def _check_size(self, octets: int) -> None:
+        """RFC 7889."""
+        told = (name.removeprefix(APPENDLIMIT) for name in self._capabilities if name.startswith(APPENDLIMIT))
+        limit = next((int(number) for number in told if number.isdecimal()), octets)
+        if limit < octets:
+            raise MessageTooLarge(f"{octets:,} octets, where {limit:,} are accepted")
+
+    def _holds(self, place: str, message_id: str) -> bool:
+        """Whether a message with this Message-ID lies in the folder, which is made when it is missing."""
+        named = quoted(speakable("The Message-ID", f"<{message_id.strip('<> ')}>"))
+        try:
+            self._examine(place)
+        except FolderMissing:
+            self._make(place)
+            self._examine(place)
+        with self._command(place) as client:
+            return bool(client.search(b"HEADER Message-ID " + named))
+
+    def _examine(self, place: str) -> None:
+        with self._command(place, AT_SELECT, FolderMissing) as client:
+            client.select_folder(place, readonly=True)
+
+    def _make(self, place: str) -> None:
+        with self._command(place, AT_SELECT, FolderMissing) as client:
+            try:
+                client.create_folder(place)
+            except Refused as error:
+                if "exists" not in error.words.lower():  # somebody else was quicker
+                    raise
+            with suppress(Refused):  # the folder is there, even if nobody's program shows it by itself
+                client.subscribe_folder(place)
+
+    def _keep(self, place: str, lines: bytes) -> None:
+        at_once = any(name in self._capabilities and len(lines) <= most for name, most in AT_ONCE.items())
+        with self._command(place, AT_APPEND, TryLater) as client:
+            client.session.connection.allow(self.endpoint.timeout + len(lines) / OCTETS_PER_SECOND)
+            client.session.keep(client._normalise_folder(place), lines, at_once=at_once)
 
     # --- one command ---
 
@@ -458,8 +532,16 @@ class Imap(OverSocket, IncomingTransport):
                 raise
             raise problem from error
 
+    def _inside(
+        self, table: tuple[Any, ...] = ANYTIME, refused: type[MailError] = ProtocolError
+    ) -> AbstractContextManager[Client]:
+        """The same in the folder that is open: no UID is taken for one of another folder."""
+        if self._folder is None:
+            raise ConnectionLost(self._where)
+        return self._command(self.folder, table, refused)
+
     def _changing(self) -> AbstractContextManager[Client]:
-        return self._command(self.folder, AT_CHANGE, TryLater)
+        return self._inside(AT_CHANGE, TryLater)
 
     def _scrubbed(self, error: Exception, reading: Reading) -> MailError:
         secrets = (self.credentials.password,) if isinstance(self.credentials, Password) else ()
@@ -476,6 +558,7 @@ class Imap(OverSocket, IncomingTransport):
             if self._sock is not None:
                 self._sock.close()
         self._client = self._sock = self._folder = None
+        self._prefixes = ()
 
     def _leave(self) -> None:
         if self._client is None or self._spent:

@@ -146,6 +146,16 @@ class Session(imaplib.IMAP4):
         came = self.untagged_responses.pop("FETCH", [])
         return came, "" if kind == "OK" else text_of(data)
 
+    def keep(self, folder: bytes, message: bytes, *, at_once: bool) -> None:
+        """APPEND, as read; `at_once` with a literal that waits for no go-ahead (RFC 7888)."""
+        if at_once:
+            tag = self._command("APPEND", folder, r"(\Seen)", f"{{{len(message)}+}}")
+            self.send(message + b"\r\n")
+            self._accepted(*self._command_complete("APPEND", tag))
+        else:
+            self.literal = message  # type: ignore[assignment]  # it is bytes, whatever typeshed says
+            self._accepted(*self._simple_command("APPEND", folder, r"(\Seen)"))
+
     def idle_for(self, seconds: float, answer_within: float, stopping: Callable[[], bool]) -> bool:
         """IDLE (RFC 2177) until the folder grew, time is up or it is `stopping`; whether it grew, now or since it
         was last asked."""

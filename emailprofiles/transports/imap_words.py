@@ -14,6 +14,8 @@ from emailprofiles.errors import (
     FolderReadOnly,
     MailError,
     MayNotOpen,
+    MessageRefused,
+    MessageTooLarge,
     NotOnBehalf,
     ProtocolError,
     ServerBusy,
@@ -95,6 +97,26 @@ AT_SELECT = (
 AT_CHANGE = (
     Meaning(("[noperm]", "read-only", "permission denied", "not permitted"), FolderReadOnly),
     *ANYTIME,
+)
+AT_APPEND = (
+    Meaning(
+        (
+            "[toobig]",
+            "too big",
+            "too large",
+            "maximum size",
+            "maximum message size",
+            "maximum allowed size",
+            "maximum supported size",
+            "message size exceeds",
+        ),
+        MessageTooLarge,
+    ),
+    Meaning(("message contains",), MessageRefused),
+    Meaning(
+        ("[trycreate]", "[nonexistent]", "doesn't exist", "does not exist", "unknown mailbox"), FolderMissing
+    ),
+    *AT_CHANGE,
 )
 
 

@@ -20,9 +20,11 @@ from emailprofiles.errors import (
     FolderMissing,
     FolderReadOnly,
     MessageUnavailable,
+    SettingsIncomplete,
     SignInRefused,
     at_step,
 )
+from emailprofiles.transports.reach import in_lines
 from emailprofiles.transports.seam import IncomingTransport
 from emailprofiles.wire import (
     UNDELIVERABLE,
@@ -62,9 +64,9 @@ class Contents:
     writable: bool = True
     messages: list[Held] = field(default_factory=list)
 
-    def take(self, raw: bytes, received_at: datetime) -> str:
+    def take(self, raw: bytes, received_at: datetime, *, is_read: bool = False) -> str:
         self.number += 1
-        self.messages.append(Held(str(self.number), raw, received_at))
+        self.messages.append(Held(str(self.number), raw, received_at, is_read))
         return str(self.number)
 
     def renew(self) -> None:
@@ -207,12 +209,13 @@ class MemoryTransport(IncomingTransport):
 
     def fetch_headers(self, ids: Sequence[str]) -> Iterator[Fetched]:
         for one in self.fetch(ids):
-            end = re.search(rb"(?:\A|\n)\r?\n", one.raw)
-            yield replace(one, raw=one.raw[: end.end()] if end else one.raw)
+            yield replace(one, raw=_head(one.raw))
 
     def watch(self, seconds: float, stopping: Callable[[], bool] = lambda: False) -> bool:
         if not self.server.lasting_order:
             return super().watch(seconds)
+        if self._seen is None:
+            raise ConnectionLost(self.endpoint.host)
         known, end = self._watched, monotonic() + seconds
         while self._contents.number <= known and monotonic() < end and not stopping():
             sleep(0.01)
@@ -247,3 +250,25 @@ class MemoryTransport(IncomingTransport):
             self._contents.messages.remove(message)
             if aside:
                 self._folders.setdefault(UNDELIVERABLE, Contents()).take(message.raw, message.received_at)
+
+    # --- copies of what was sent ---
+
+    def keep_copy(self, folder: str, raw: bytes, message_id: str) -> bool:
+        if not self.server.lasting_order:
+            return super().keep_copy(folder, raw, message_id)
+        if folder.lower() == self.folder.lower():
+            raise SettingsIncomplete(f"copies in {folder} would be collected from there")
+        contents, self._seen = self._folders.setdefault(folder, Contents()), None
+        named = re.compile(rb"(?im)^message-id:\s*<%b>" % re.escape(message_id.strip("<> ").encode()))
+        if any(named.search(_head(message.raw)) for message in contents.messages):
+            return False
+        if not contents.writable:
+            raise FolderReadOnly(folder)
+        contents.take(in_lines(raw), datetime.now(UTC), is_read=True)
+        return True
+
+
+def _head(raw: bytes) -> bytes:
+    """The header, with the empty line that ends it."""
+    end = re.search(rb"(?:\A|\n)\r?\n", raw)
+    return raw[: end.end()] if end else raw

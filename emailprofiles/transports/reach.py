@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from emailprofiles import network
 from emailprofiles.errors import SettingsIncomplete, at_step
 from emailprofiles.transports.seam import Transport
 from emailprofiles.wire import ENDS_A_COMMAND, Security, Step, StepName
+
+OCTETS_PER_SECOND = 16 * 1024
+"""As slowly as a message may leave us."""
 
 
 class OverSocket(Transport):
@@ -43,6 +47,15 @@ class OverSocket(Transport):
     @property
     def _where(self) -> str:
         return f"{self.endpoint.host} port {self.endpoint.port}"
+
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+def in_lines(raw: bytes) -> bytes:
+    """A message with CRLF behind each line, as every protocol carries it, however `raw` ends them."""
+    lines = _LINE_END.sub(b"\r\n", raw)
+    return lines if lines.endswith(b"\r\n") or not lines else lines + b"\r\n"
 
 
 def speakable(what: str, text: str) -> str:

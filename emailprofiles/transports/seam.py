@@ -147,6 +147,19 @@ class IncomingTransport(Transport):
         """
         raise CapabilityMissing("IDLE, to tell at once that mail arrived")
 
+    def keep_copy(self, folder: str, raw: bytes, message_id: str) -> bool:
+        """Put a message that was sent into this folder, as read and of now; False if one with this Message-ID lies
+        there already.
+
+        Takes `connect` alone, not `open`; the folder that was open is no longer. The folder is made when it is
+        missing, where this account keeps its folders. `raw` may end its lines in any way; `message_id` is ASCII, with
+        angle brackets or without. Idempotent: an error of the connection may mean that the copy was kept, and a
+        repeat finds it.
+        Raises `SettingsIncomplete` for the folder that is read, `FolderMissing`, `FolderReadOnly`, `TryLater`,
+        `MessageRefused`, `MessageTooLarge`, and `CapabilityMissing` where there are no folders.
+        """
+        raise CapabilityMissing("folders, to keep a copy of sent mail in one")
+
 
 class OutgoingTransport(Transport):
     """Hands mail to one server: connect  →  (offer  →  the engine commits  →  hand_over)*  →  close.

@@ -36,7 +36,7 @@ from emailprofiles.errors import (
     scrub,
 )
 from emailprofiles.transports import sasl
-from emailprofiles.transports.reach import OverSocket, speakable
+from emailprofiles.transports.reach import OCTETS_PER_SECOND, OverSocket, speakable
 from emailprofiles.transports.seam import OutgoingTransport
 from emailprofiles.transports.smtp_words import (
     AT_DATA,
@@ -57,7 +57,6 @@ from emailprofiles.wire import Anonymous, Bearer, Endpoint, Envelope, Password, 
 SECONDS_TO_LEAVE = 3.0
 # RFC 5321, section 4.5.3.2.6: whoever gives up earlier does not know whether the message was taken.
 SECONDS_TO_ACCEPT = 600.0
-OCTETS_PER_SECOND = 16 * 1024
 OCTETS_PER_REPLY = 1024 * 1024
 
 Reply = tuple[int, bytes]

@@ -22,6 +22,7 @@ from emailprofiles.errors import (
     SignInRefused,
     TryLater,
 )
+from emailprofiles.transports.reach import in_lines
 from emailprofiles.wire import ENDS_A_COMMAND
 
 Replies = dict[int, type[MailError]]
@@ -101,12 +102,10 @@ def xtext(text: str) -> str:
     )
 
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 _DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 def transparent(raw: bytes) -> bytes:
     """A message as DATA carries it, without the line that ends it: CRLF behind each line, a dot before each dot
     that begins one (RFC 5321, section 4.5.2)."""
-    lines = _DOT.sub(b"..", _LINE_END.sub(b"\r\n", raw))
-    return lines if lines.endswith(b"\r\n") or not lines else lines + b"\r\n"
+    return _DOT.sub(b"..", in_lines(raw))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import monotonic
 
 import pytest
 
-from emailprofiles.errors import CapabilityMissing, ConnectionLost, SignInRefused
+from emailprofiles.errors import CapabilityMissing, ConnectionLost, SettingsIncomplete, SignInRefused
 from emailprofiles.transports import IncomingTransport
 from emailprofiles.transports.imap import Imap
 from emailprofiles.transports.memory import HERE, MemoryServer
@@ -253,6 +253,61 @@ def test_what_is_put_aside_lies_in_the_folder_for_it(desk: Desk) -> None:
         assert transport.dispose(every[:2], Disposal.PUT_ASIDE).vanished == (every[0],)
     assert desk.raws() == letters(3)[2:]
     assert desk.raws(UNDELIVERABLE) == letters(3)[:2]
+
+
+SENT = b"Message-ID: <7@contoso.com>\r\nReferences: <6@contoso.com>\r\nSubject: sent\r\n\r\nHello\r\n"
+
+
+def test_a_copy_is_kept_once_in_a_folder_that_is_made_for_it(desk: Desk) -> None:
+    with desk.transport() as transport:
+        transport.connect()
+        if not desk.has_folders:
+            with pytest.raises(CapabilityMissing):
+                transport.keep_copy("Sent", SENT, "<7@contoso.com>")
+            return
+        assert transport.keep_copy("Sent", SENT.replace(b"\r\n", b"\n"), "7@contoso.com")
+        assert not transport.keep_copy("Sent", SENT, "<7@contoso.com>")
+        assert desk.raws("Sent") == [SENT]
+        for other in (b"6", b"77", b"17"):
+            another = SENT.replace(b"<7@", b"<%b@" % other)
+            assert transport.keep_copy("Sent", another, f"<{other.decode()}@contoso.com>")
+    assert len(desk.raws("Sent")) == 4
+    assert desk.raws() == []
+
+
+def test_no_copy_is_kept_where_it_would_be_collected(desk: Desk) -> None:
+    with desk.opened() as transport:
+        if not desk.has_folders:
+            return
+        with pytest.raises(SettingsIncomplete):
+            transport.keep_copy("Inbox", SENT, "<7@contoso.com>")
+    assert desk.raws() == []
+
+
+def test_a_copy_leaves_the_folder_that_was_open_and_it_may_be_opened_again(desk: Desk) -> None:
+    if not desk.has_folders:
+        return
+    desk.receives(*letters(2))
+    with desk.opened() as transport:
+        first, _second = ids(transport)
+        assert transport.keep_copy("Sent", SENT, "<7@contoso.com>")
+        asked: list[Callable[[], object]] = [
+            lambda: transport.listed(None, 10),
+            lambda: transport.identities(None, 10),
+            lambda: list(transport.fetch([first])),
+            lambda: list(transport.fetch_headers([first])),
+            lambda: transport.dispose([first], Disposal.DELETE),
+            lambda: transport.dispose([first], Disposal.PUT_ASIDE),
+            lambda: transport.watch(0.1),
+        ]
+        for ask in asked:
+            with pytest.raises(ConnectionLost):
+                ask()
+        transport.open()
+        assert [message.raw for message in transport.fetch([first])] == letters(2)[:1]
+        assert transport.dispose([first], Disposal.DELETE).done == (first,)
+    assert desk.raws() == letters(2)[1:]
+    assert desk.raws("Sent") == [SENT]
 
 
 def test_a_watch_tells_what_arrives_before_and_during_it_and_nothing_else(desk: Desk) -> None:

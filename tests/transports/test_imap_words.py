@@ -15,6 +15,8 @@ from emailprofiles.errors import (
     FolderReadOnly,
     MailError,
     MayNotOpen,
+    MessageRefused,
+    MessageTooLarge,
     ProtocolError,
     ServerBusy,
     SignInRefused,
@@ -24,6 +26,7 @@ from emailprofiles.errors import (
 )
 from emailprofiles.transports.imap_session import Refused
 from emailprofiles.transports.imap_words import (
+    AT_APPEND,
     AT_CHANGE,
     AT_SELECT,
     AT_SIGN_IN,
@@ -84,6 +87,28 @@ def test_a_refused_change_is_a_matter_of_rights_or_of_time() -> None:
     assert meaning("[NOPERM] Permission denied", AT_CHANGE, TryLater) is FolderReadOnly
     assert meaning("Mailbox is read-only", AT_CHANGE, TryLater) is FolderReadOnly
     assert meaning("[OVERQUOTA] Quota exceeded", AT_CHANGE, TryLater) is TryLater
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("[TOOBIG] Message too large", MessageTooLarge),
+        (
+            "[LIMIT] Mail size is larger than the maximum size allowed by server configuration",
+            MessageTooLarge,
+        ),
+        ("Message size exceeds fixed limit", MessageTooLarge),
+        ("Message contains NUL characters", MessageRefused),
+        ("[TRYCREATE] Mailbox doesn't exist: Sent", FolderMissing),
+        ("[OVERQUOTA] Quota exceeded (mailbox for user is full)", TryLater),
+        ("[LIMIT] Slow down", TryLater),
+        ("[NOPERM] Permission denied", FolderReadOnly),
+        ("[UNAVAILABLE] Internal error occurred", ServerBusy),
+        ("No", TryLater),
+    ],
+)
+def test_refusals_of_a_copy(words: str, error: type[MailError]) -> None:
+    assert meaning(words, AT_APPEND, TryLater) is error
 
 
 @pytest.mark.parametrize(
