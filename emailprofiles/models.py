@@ -14,12 +14,20 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 
 from . import history
 from .fields import EncryptedField
 from .rules import FieldRule, Ruled, one_of
 from .secrets import Secret
-from .servertypes import PROTOCOLS, TYPES_THAT_TELL, USUAL_PORTS, sign_in_is_available, type_is_available
+from .servertypes import (
+    PROTOCOLS,
+    TYPES_THAT_KEEP,
+    TYPES_THAT_TELL,
+    USUAL_PORTS,
+    sign_in_is_available,
+    type_is_available,
+)
 from .servertypes import AuthenticateUsing as AuthenticateUsing
 from .servertypes import SecurityChoice as SecurityChoice
 from .servertypes import ServerType as ServerType
@@ -48,6 +56,7 @@ CYCLE_FIELDS = (
     "min_polling_interval_minutes",
     "messages_per_cycle",
     "use_push",
+    "sent_folder",
     "max_concurrent_connections",
     "timeout_seconds",
 )
@@ -60,6 +69,7 @@ SPOKEN_FIELDS = (
     "outgoing_username",
     "outgoing_password",
     "incoming_folder",
+    "sent_folder",
 )
 # What a test vouches for.
 CONNECTION_FIELDS = (
@@ -149,6 +159,7 @@ class EmailServerProfile(Ruled):
     move_undelivered = models.BooleanField(
         "Move undelivered emails to the undeliverable folder", default=False
     )
+    sent_folder = models.CharField("Keep a copy of sent mail in", max_length=250, blank=True)
     max_concurrent_connections = _between(1, 65536, 10)
     timeout_seconds = _between(1, 100, 30)
     send_alert_email = models.BooleanField("Send an alert mail to the owner", default=False)
@@ -255,6 +266,13 @@ class EmailServerProfile(Ruled):
                 condition=~Q(incoming_folder=""),
                 message="Name the folder to read; it is INBOX on most servers.",
             ),
+            FieldRule(
+                field="sent_folder",
+                name="profile_copies_are_not_read",
+                condition=~Q(Exact(Lower("sent_folder"), Lower("incoming_folder"))),
+                message="This folder is read: what is sent would be collected as if it had been received. Name another "
+                "one.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -282,6 +300,11 @@ class EmailServerProfile(Ruled):
     def asks_for_push(self) -> bool:
         """Whether mail is to be collected as soon as it arrives, and such a server can tell."""
         return self.use_push and self.server_type in TYPES_THAT_TELL
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether a copy of sent mail is to be kept, and there is a server for it; without a sign-in there is none."""
+        return bool(self.sent_folder) and self.server_type in TYPES_THAT_KEEP and self.can_receive
 
     @property
     def is_unencrypted(self) -> bool:
@@ -517,6 +540,7 @@ history.watch(
         "outgoing_security": "Outgoing Security",
         "outgoing_port": "Outgoing Port",
         "incoming_folder": "Folder to Read",
+        "sent_folder": "Folder for Copies of Sent Mail",
         "min_polling_interval_minutes": "Minimum Polling Interval in Minutes",
         "messages_per_cycle": "Messages per Cycle",
         "max_concurrent_connections": "Maximum Concurrent Connections",

@@ -82,7 +82,7 @@ _CALENDARS = ("caldav_url", "carddav_url")
 _BOTH_SERVERS = (*_SERVER["incoming"], *_SERVER["outgoing"], "unencrypted_confirmed")
 FIELDS_OF_TYPES: dict[str, frozenset[str]] = {
     ServerType.IMAP_SMTP: frozenset(
-        (*_BOTH_SERVERS, *_SIGN_IN, *_OUTGOING_SIGN_IN, *_FOLDERS, "use_push", *_CALENDARS),
+        (*_BOTH_SERVERS, *_SIGN_IN, *_OUTGOING_SIGN_IN, *_FOLDERS, "sent_folder", "use_push", *_CALENDARS),
     ),
     ServerType.POP3_SMTP: frozenset((*_BOTH_SERVERS, *_SIGN_IN, *_OUTGOING_SIGN_IN, *_CALENDARS)),
     ServerType.EXCHANGE_SERVER: frozenset((*_SERVER["incoming"], *_SIGN_IN, *_FOLDERS)),
@@ -91,6 +91,9 @@ FIELDS_OF_TYPES: dict[str, frozenset[str]] = {
 }
 TYPES_THAT_TELL = tuple(
     server_type for server_type, fields in FIELDS_OF_TYPES.items() if "use_push" in fields
+)
+TYPES_THAT_KEEP = tuple(
+    server_type for server_type, fields in FIELDS_OF_TYPES.items() if "sent_folder" in fields
 )
 FIELDS_OF_SOME_TYPES: frozenset[str] = frozenset().union(*FIELDS_OF_TYPES.values())
 

@@ -66,6 +66,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                     ("incoming", "Incoming email"),
                     ("soon", "How soon mail is collected"),
                     ("outgoing", "Outgoing email"),
+                    ("sent", "Copies of sent mail"),
                     ("act", "Appointments, contacts, and tasks"),
                     ("defaults", "What new mailboxes begin with"),
                     ("change", "Changing it later"),

@@ -130,6 +130,7 @@ class ProfileForm(RecordForm):
             "messages_per_cycle",
             "use_push",
             "move_undelivered",
+            "sent_folder",
             "caldav_url",
             "carddav_url",
             "max_concurrent_connections",
@@ -154,6 +155,9 @@ class ProfileForm(RecordForm):
             "username": "The account that may open the mailboxes of this profile.",
             "outgoing_username": "The account that may send for the mailboxes of this profile.",
             "incoming_folder": "INBOX on most servers.",
+            "sent_folder": "Such as Sent, on the incoming server; made when it is missing. Empty: no copy is kept. "
+            "Many servers, Gmail and Exchange among them, keep one by themselves: then it would be there twice. A copy "
+            "that cannot be kept never holds up or repeats the mail itself.",
             "min_polling_interval_minutes": "A message waits half of this on average before it arrives here.",
             "messages_per_cycle": "Then another mailbox has its turn; the rest follows in the next cycle.",
             "max_concurrent_connections": "At the same time, by all mailboxes of this profile together.",
@@ -167,6 +171,7 @@ class ProfileForm(RecordForm):
             "outgoing_host": Exact,
             "username": Exact,
             "outgoing_username": Exact,
+            "sent_folder": Exact,
             "min_polling_interval_minutes": Number("minutes"),
             "messages_per_cycle": Number("messages"),
             "max_concurrent_connections": Number("connections"),

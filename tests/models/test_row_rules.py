@@ -218,6 +218,11 @@ def test_model_and_database_agree_on_choices_and_the_default(new_profile: Any) -
         {"server_type": "carrier pigeon"},
         {"authenticate_using": "handshake"},
         {"incoming_folder": ""},
+        {"sent_folder": "INBOX"},
+        {"sent_folder": "inbox"},
+        {"sent_folder": "Sent"},
+        {"sent_folder": "Sent", "incoming_folder": "SENT"},
+        {"sent_folder": "S_nt%", "incoming_folder": "Sent"},
         *(
             {f"{side}_security": choice}
             for side in ("incoming", "outgoing")

@@ -34,7 +34,7 @@ def test_the_tables_name_only_columns_of_the_profile() -> None:
 
 
 def test_pop3_has_no_folders() -> None:
-    assert unused("pop3_smtp") >= FOLDER
+    assert unused("pop3_smtp") >= FOLDER | {"sent_folder"}
     assert not unused("pop3_smtp") & {"incoming_host", "incoming_port", "outgoing_host", "caldav_url"}
 
 
@@ -42,6 +42,13 @@ def test_imap_uses_everything_but_the_credentials_it_is_not_given() -> None:
     assert unused("imap_smtp", "profile", same=False) == frozenset()
     assert unused("imap_smtp", "profile") == {"outgoing_username", "outgoing_password"}
     assert "username" in unused("imap_smtp", "anonymous")
+
+
+def test_only_imap_keeps_copies_of_sent_mail() -> None:
+    """The others do so by themselves, or have no folder."""
+    assert [server_type for server_type in ServerType.values if "sent_folder" not in unused(server_type)] == [
+        "imap_smtp"
+    ]
 
 
 def test_what_stands_in_the_cloud_has_no_server_location() -> None:

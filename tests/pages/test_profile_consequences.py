@@ -95,6 +95,18 @@ def test_a_changed_limit_says_for_whom(profile: EmailServerProfile, amaras: Clie
     assert stored(profile).timeout_seconds == 20
 
 
+def test_where_copies_are_kept_changes_without_a_new_test(
+    profile: EmailServerProfile, amaras: Client
+) -> None:
+    asked = changed(amaras, profile, sent_folder="Sent")
+
+    page = says(asked)
+    assert "Folder for Copies of Sent Mail changes for 1 mailbox from the next cycle on." in page
+    assert "does not run" not in page
+    confirmed(amaras, asked)
+    assert stored(profile).sent_folder == "Sent"
+
+
 def test_what_concerns_no_mailbox_is_saved_at_once(profile: EmailServerProfile, amaras: Client) -> None:
     changed(amaras, profile, description="In Berlin")
 

@@ -167,6 +167,7 @@ def test_another_port_than_the_usual_one_is_left_alone(office: Office, amaras: C
         ({"username": "x" * 300, "password": CANARY}, {}),
         ({"outgoing_username": "x" * 300, "outgoing_password": CANARY}, {"authenticate_using": "profile"}),
         ({"username": "x" * 300}, {"authenticate_using": "anonymous", "incoming_host": ""}),
+        ({"sent_folder": "x" * 300}, {"server_type": "pop3_smtp"}),
     ],
 )
 def test_what_the_choices_leave_unused_is_neither_judged_nor_taken(
@@ -185,6 +186,32 @@ def test_a_type_without_folders_keeps_the_stored_folder(office: Office, amaras: 
 
     profile = EmailServerProfile.objects.get(name="Branch")
     assert (profile.incoming_folder, profile.incoming_port) == ("INBOX", 995)
+
+
+def test_a_profile_says_where_copies_of_sent_mail_are_kept(office: Office, amaras: Client) -> None:
+    new(amaras, sent_folder=" Gesendete Grüße ")
+
+    profile = EmailServerProfile.objects.get(name="Branch")
+    assert profile.sent_folder == "Gesendete Grüße"
+    assert profile.keeps_copies
+    page = amaras.get(reverse("profile-edit", args=[profile.pk])).content.decode()
+    assert 'value="Gesendete Grüße"' in page
+    assert 'href="/help/synchronization-method/#sent"' in page
+
+
+@pytest.mark.parametrize(
+    ("choices", "keeps"),
+    [
+        ({"sent_folder": "Sent"}, True),
+        ({"sent_folder": ""}, False),
+        ({"sent_folder": "Sent", "incoming_host": ""}, False),
+        ({"sent_folder": "Sent", "incoming_host": "", "authenticate_using": "anonymous"}, False),
+        ({"sent_folder": "Sent", "server_type": "pop3_smtp"}, False),
+    ],
+)
+def test_copies_are_kept_where_there_is_a_server_for_them(choices: dict[str, str], keeps: bool) -> None:
+    row = {"incoming_host": "imap.contoso.com", "outgoing_host": "smtp.contoso.com"} | choices
+    assert EmailServerProfile(**row).keeps_copies is keeps
 
 
 def test_a_typed_port_stays(amaras: Client) -> None:
@@ -247,6 +274,7 @@ def test_the_beginning_is_read_in_the_zone_of_who_types(office: Office, amaras: 
         ({"authenticate_using": "anonymous"}, "Without credentials mail can only be sent"),
         ({"authenticate_using": "profile"}, "Type the user name of the account"),
         ({"authenticate_using": "profile", "username": "x"}, "Type the password of the account"),
+        ({"sent_folder": "inbox"}, "This folder is read: what is sent would be collected"),
         ({"timeout_seconds": "101"}, "less than or equal to 100"),
         ({"timeout_seconds": "soon"}, "Enter a whole number"),
         ({"incoming_port": "70000"}, "less than or equal to 65535"),
@@ -262,7 +290,14 @@ def test_the_beginning_is_read_in_the_zone_of_who_types(office: Office, amaras: 
                 },
                 said,
             )
-            for field in ("incoming_folder", "incoming_host", "outgoing_host", "username", "password")
+            for field in (
+                "incoming_folder",
+                "sent_folder",
+                "incoming_host",
+                "outgoing_host",
+                "username",
+                "password",
+            )
             for poison, said in (
                 ("\r\n", "This contains a line break or a NUL"),
                 ("\n", "This contains a line break or a NUL"),

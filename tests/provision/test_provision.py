@@ -153,6 +153,7 @@ class TestChanges:
             ),
             ('name = "Head office"\n', 'name = "HEAD office"\n', "profile HEAD office", "name"),
             ("is_default = true", "timeout_seconds = 5", "profile Head office", "timeout_seconds"),
+            ("is_default = true", 'sent_folder = "Gesendete Grüße"', "profile Head office", "sent_folder"),
             (
                 "processing = true",
                 "processing = false",
@@ -406,6 +407,16 @@ class TestWrong:
                 "profile Head office: caldav_url: Not available in this version",
             ),
             ("port = 10143", 'port = "many"', "profile Head office: incoming.port: "),
+            (
+                "is_default = true",
+                'sent_folder = "inbox"',
+                "profile Head office: sent_folder: This folder is read: what is sent would be collected",
+            ),
+            (
+                "is_default = true",
+                'sent_folder = "Sent\\r\\nZ9 LOGOUT"',
+                "profile Head office: sent_folder: This contains a line break or a NUL.",
+            ),
             (
                 'host = "127.0.0.1", port = 10143',
                 'host = "imap.contoso.com", port = 10143',
