@@ -22,7 +22,7 @@ from tests.benchmarks.machine import ROOT, Machine
 from tests.benchmarks.report import Report
 from tests.servers import needs
 
-CASES = ("forward", "boxes", "idle", "pop3", "delay", "growth", "testing", "memory", "pages")
+CASES = ("forward", "boxes", "idle", "pop3", "delay", "sending", "growth", "testing", "memory", "pages")
 
 
 def main(asked: list[str]) -> None:
