@@ -682,6 +682,7 @@ class Scripted:
         with contextlib.suppress(OSError):
             while True:
                 connection, _peer = self._listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._connections.append(connection)
                 threading.Thread(target=self._one, args=(connection,), daemon=True).start()
 

@@ -110,6 +110,7 @@ class EmailConfigurationSettings(Ruled):
                 message="Choose a number of minutes from 0 (never) to 10080 (a week).",
             ),
             one_of("track_by_token", TokenPlace, "settings"),
+            FieldRule(
                 field="alert_mail_grace_minutes",
                 name="settings_alert_mail_grace_in_range",
                 condition=Q(alert_mail_grace_minutes__gte=0, alert_mail_grace_minutes__lte=1440),
