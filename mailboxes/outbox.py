@@ -57,6 +57,12 @@ def senders(user: User) -> list[Mailbox]:
     return list(may.order_by("queue__name", "pk"))
 
 
+def signature_of(mailbox: Mailbox) -> str:
+    """What stands below what a person writes from this mailbox."""
+    regarding = mailbox.user or mailbox.queue
+    return regarding.signature if regarding else ""
+
+
 # --- writing ---
 
 
@@ -191,7 +197,7 @@ def _letter(
         to=people[RecipientKind.TO],
         cc=people[RecipientKind.CC],
         subject=f"{message.subject} [#{message.token}]" if place == TokenPlace.SUBJECT else message.subject,
-        text=message.text,
+        text=writing.signed(message.text, signature_of(mailbox)) if message.written_by_id else message.text,
         html=message.html,
         files=[File(one.name, one.content_type, bytes(one.data)) for one in files],
         date=timezone.localtime(clock.now()),

@@ -36,6 +36,17 @@ class Person:
     address: str
 
 
+def shown(person: Person) -> str:
+    """As people read and type it: Amara Okafor <amara@contoso.com>; a name with marks of its own in quotes."""
+    if not person.name:
+        return person.address
+    name = one_line(person.name)
+    if re.search(r'[",;:<>()\[\]@\\]', name):
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        name = f'"{escaped}"'
+    return f"{name} <{person.address}>"
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file as it is attached."""
@@ -120,6 +131,8 @@ def new_message_id(address: str) -> str:
 
 def _address(person: Person) -> Address:
     local, _, domain = person.address.rpartition("@")
+    if not local or not domain or any(letter.isspace() or letter in "<>\0" for letter in person.address):
+        raise ValueError(f"{person.address!r} is no address")
     return Address(one_line(person.name), local, domain.encode("idna").decode("ascii"))
 
 

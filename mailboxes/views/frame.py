@@ -24,8 +24,9 @@ from emailprofiles.history import acting
 
 from .. import clock, roles
 from ..access import person, signed_in
-from ..models import Alert, EngineProcess, Mailbox, Message, MessageState
+from ..models import Alert, EngineProcess, Mailbox, Message, MessageState, OutgoingMessage, OutgoingState
 from ..models.choices import Theme
+from ..models.outgoing import UNFINISHED
 
 
 class PersonMiddleware:
@@ -141,9 +142,16 @@ class Frame:
         return str(counts[0] or "") if counts else None
 
     @cached_property
+    def unsent(self) -> str:
+        """How many messages wait in the outbox, or for a person."""
+        waiting = (*UNFINISHED, OutgoingState.UNCERTAIN)
+        return _capped(OutgoingMessage.objects.visible_to(self.user).filter(state__in=waiting))
+
+    @cached_property
     def work(self) -> list[Entry]:
         entries = [
             Entry("message", "Messages", "message", reverse("message-list")),
+            Entry("outbox", "Outbox", "outbox", reverse("outbox-list"), self.unsent),
             Entry("own", "My queues", "queue", reverse("own-queues")),
         ]
         if self.own_alerts is not None:

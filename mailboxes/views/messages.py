@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -20,7 +21,7 @@ from django.views.decorators.http import require_safe
 
 from emailprofiles.wire import Disposal
 
-from .. import mime, roles, safehtml, search, words
+from .. import mime, outbox, roles, safehtml, search, words
 from ..access import person
 from ..models import Attachment, Delivery, Mailbox, Message, MessageState, Original, User
 from ..models.mail import Messages
@@ -41,10 +42,10 @@ HARMLESS_TYPES = safehtml.PICTURES | {"application/pdf", "text/plain", "text/csv
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page of a list begins or ends that is ordered by (received_at, id), or by a `key` that equals the id,
+    """Where a page of a list begins or ends that is ordered by a moment and the id, or by a `key` that equals the id,
     newest first."""
 
-    received_at: datetime
+    at: datetime
     pk: int
 
     @classmethod
@@ -52,60 +53,62 @@ class Place:
         """The place written in an address as "2026-11-24T13:52:41+00:00_48213"; None for anything else."""
         moment, _, number = written.rpartition("_")
         try:
-            received_at = parse_datetime(moment)
+            at = parse_datetime(moment)
         except ValueError:
             return None
-        if received_at is None or received_at.tzinfo is None or not number.isdecimal():
+        if at is None or at.tzinfo is None or not number.isdecimal():
             return None
-        return cls(received_at, int(number[:18]))
+        return cls(at, int(number[:18]))
 
     @classmethod
-    def of(cls, message: Message) -> str:
-        return f"{message.received_at.isoformat()}_{message.pk}"
+    def of(cls, row: Any, moment: str) -> str:
+        return f"{getattr(row, moment).isoformat()}_{row.pk}"
 
-    def older(self, key: str = "") -> Q:
-        if key:
-            return Q(**{f"{key}__lt": self.pk})
-        later = Q(received_at__lt=self.received_at) | Q(pk__lt=self.pk)
-        return Q(received_at__lte=self.received_at) & later
+    def older(self, moment: str, key: str = "") -> Q:
+        return self._beyond(moment, key, "lt")
 
-    def newer(self, key: str = "") -> Q:
+    def newer(self, moment: str, key: str = "") -> Q:
+        return self._beyond(moment, key, "gt")
+
+    def _beyond(self, moment: str, key: str, way: str) -> Q:
         if key:
-            return Q(**{f"{key}__gt": self.pk})
-        earlier = Q(received_at__gt=self.received_at) | Q(pk__gt=self.pk)
-        return Q(received_at__gte=self.received_at) & earlier
+            return Q(**{f"{key}__{way}": self.pk})
+        beyond = Q(**{f"{moment}__{way}": self.at}) | Q(**{f"pk__{way}": self.pk})
+        return Q(**{f"{moment}__{way}e": self.at}) & beyond
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some messages, and the places where the pages beside this one begin; "" where there is none."""
+    """Some rows, and the places where the pages beside this one begin; "" where there is none."""
 
-    rows: list[Message]
+    rows: list[Any]
     before: str
     after: str
 
 
-def page_of(rows_of: QuerySet[Message], request: HttpRequest, key: str = "") -> Page:
+def page_of(
+    rows_of: QuerySet[Any], request: HttpRequest, key: str = "", *, moment: str = "received_at"
+) -> Page:
     """The page that `before` or `after` in the address asks for; one query, whatever the size.
 
-    By the time they were received, or as they came in here, by the number in `key`.
+    By `moment`, or as they came in here, by the number in `key`.
     """
     before, after = (Place.read(request.GET.get(name, "")) for name in ("before", "after"))
-    order = [key] if key else ["received_at", "pk"]
+    order = [key] if key else [moment, "pk"]
     if after is not None:
-        rows = list(rows_of.filter(after.newer(key)).order_by(*order)[: PAGE + 1])
+        rows = list(rows_of.filter(after.newer(moment, key)).order_by(*order)[: PAGE + 1])
         more, rows = len(rows) > PAGE, rows[:PAGE][::-1]
-        return _page(rows, older=bool(rows), newer=more)
-    found = rows_of.filter(before.older(key)) if before else rows_of
+        return _page(rows, moment, older=bool(rows), newer=more)
+    found = rows_of.filter(before.older(moment, key)) if before else rows_of
     rows = list(found.order_by(*(f"-{field}" for field in order))[: PAGE + 1])
-    return _page(rows[:PAGE], older=len(rows) > PAGE, newer=before is not None)
+    return _page(rows[:PAGE], moment, older=len(rows) > PAGE, newer=before is not None)
 
 
-def _page(rows: list[Message], *, older: bool, newer: bool) -> Page:
+def _page(rows: list[Any], moment: str, *, older: bool, newer: bool) -> Page:
     return Page(
         rows,
-        before=Place.of(rows[-1]) if rows and older else "",
-        after=Place.of(rows[0]) if rows and newer else "",
+        before=Place.of(rows[-1], moment) if rows and older else "",
+        after=Place.of(rows[0], moment) if rows and newer else "",
     )
 
 
@@ -187,6 +190,7 @@ def message(request: HttpRequest, pk: int) -> HttpResponse:
         "defects": found.defects.splitlines(),
         "disposal": DISPOSALS.get(found.disposal, found.disposal),
         "attachments": found.attachments.all(),
+        "may_write": not found.is_stub and bool(outbox.senders(person(request))),
     }
     return render(request, "mailboxes/message.html", context)
 
@@ -260,7 +264,7 @@ def message_raw(request: HttpRequest, pk: int) -> HttpResponse:
     found = get_object_or_404(Message.objects.visible_to(person(request)), pk=pk)
     if _holds_blocked(request, pk):
         return redirect("message", pk)
-    return _download(found.raw, f"message-{pk}.eml", "message/rfc822")
+    return download(found.raw, f"message-{pk}.eml", "message/rfc822")
 
 
 def _holds_blocked(request: HttpRequest, pk: int) -> bool:
@@ -316,10 +320,11 @@ def attachment(request: HttpRequest, pk: int, number: int) -> HttpResponse:
         messages.error(request, f"“{part.name}” could not be taken out of the message; its .eml is whole.")
         return redirect("message", pk)
     says = part.detected_type or part.content_type
-    return _download(data, part.name, says if says in HARMLESS_TYPES else "application/octet-stream")
+    return download(data, part.name, says if says in HARMLESS_TYPES else "application/octet-stream")
 
 
-def _download(data: bytes, name: str, content_type: str) -> HttpResponse:
+def download(data: bytes, name: str, content_type: str) -> HttpResponse:
+    """A file to keep, never one to be shown."""
     response = HttpResponse(data, content_type=content_type)
     response["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
     response["X-Content-Type-Options"] = "nosniff"

@@ -17,9 +17,19 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
-from mailboxes import bulk
-from mailboxes.models import Alert, Command, ConfigurationTest, Mailbox, Queue, User
+from mailboxes import bulk, outbox
+from mailboxes.models import (
+    Alert,
+    Command,
+    ConfigurationTest,
+    Mailbox,
+    OutgoingFile,
+    OutgoingMessage,
+    Queue,
+    User,
+)
 from mailboxes.roles import Role, set_role
+from mailboxes.writing import File, Person
 from tests.conftest import Office, new_amara, new_office, profile_values
 from tests.standing import standing
 
@@ -130,6 +140,19 @@ TABLE = {
     "message-raw": Row("a", "-", "message", closed=404),
     "message-html": Row("a", "-", "message", closed=404),
     "attachment": Row("a", "-", "attachment", closed=404),
+    "outbox-list": Row(SIGNED_IN, "-"),
+    "outbox-new": Row(SIGNED_IN, SIGNED_IN),
+    "recipient-search": Row(SIGNED_IN, "-"),
+    "outbox-many": Row("-", SIGNED_IN),
+    "outbox-message": Row("a", "-", "outgoing", closed=404),
+    "outbox-raw": Row("a", "-", "outgoing", closed=404),
+    "outbox-file": Row("a", "-", "outgoing file", closed=404),
+    "outbox-now": Row("-", "a", "outgoing", closed=404),
+    "outbox-again": Row("-", "a", "outgoing", closed=404),
+    "outbox-arrived": Row("-", "a", "outgoing", closed=404),
+    "outbox-cancel": Row("-", "a", "outgoing", closed=404),
+    "outbox-edit": Row("", "", "draft", closed=404),
+    "outbox-delete": Row("-", "", "draft", closed=404),
     "quarantine": Row("as", "-"),
     "quarantine-retry": Row("-", "a", "message"),
     "quarantine-discard": Row("a", "a", "message"),
@@ -199,6 +222,7 @@ def new_house() -> House:
         cause="x", title="Stopped", why="w", what_we_do="d", what_you_can_do="c", mailbox=office.collection
     )
     test = ConfigurationTest.objects.create(mailbox=office.collection, finished_at=timezone.now())
+    written, carried, draft = written_by_amara(office)
     elsewhere = Client()
     elsewhere.force_login(office.amara)
     return House(
@@ -218,8 +242,25 @@ def new_house() -> House:
             "attachment": (letter.pk, 1),
             "command": (bulk.request(Command.APPROVE, Mailbox.objects.all(), office.amara).pk,),
             "other session": (session_of(office.amara),),
+            "outgoing": (written.pk,),
+            "outgoing file": (written.pk, carried.pk),
+            "draft": (draft.pk,),
         },
     )
+
+
+def written_by_amara(office: Office) -> tuple[OutgoingMessage, OutgoingFile, OutgoingMessage]:
+    """A message of the queue Support that waits, the file it carries, and a draft of hers."""
+    office.support.mailbox.server_profile, office.support.mailbox.outgoing_method = (
+        office.profile,
+        "server_side",
+    )
+    office.support.mailbox.save()
+    mailbox = Mailbox.objects.get(pk=office.support.mailbox.pk)
+    to, files = [Person("", "boris@example.org")], [File("a.txt", "text/plain", b"a")]
+    written = outbox.send(mailbox, to=to, subject="Offer", text="Hello", files=files, by=office.amara)
+    draft = outbox.save_draft(OutgoingMessage(mailbox=mailbox, written_by=office.amara), {"to": to})
+    return written, written.files.get(), draft
 
 
 def session_of(user: User) -> uuid.UUID:
