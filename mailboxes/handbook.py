@@ -168,6 +168,22 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                 ),
             ),
             Topic(
+                "sending",
+                "Writing and sending",
+                "Who writes from which mailbox, how a message leaves, and what to do when it does not.",
+                (
+                    ("who", "Who may write from where"),
+                    ("write", "Writing and answering"),
+                    ("signature", "Signatures"),
+                    ("states", "States in the outbox"),
+                    ("do", "What you can do"),
+                    ("waits", "Why a message waits"),
+                    ("uncertain", "When nobody knows whether it was sent"),
+                    ("answers", "How answers are known"),
+                    ("automatic", "Automatic mail"),
+                ),
+            ),
+            Topic(
                 "ledger",
                 "The ledger: nothing lost",
                 "How every message that a server ever showed is accounted for, and what a difference means.",

@@ -121,7 +121,7 @@ def _plain_fields(model: type[models.Model], *left_out: str) -> list[str]:
 
 SETTINGS_FIELDS = _plain_fields(EmailConfigurationSettings)
 PROFILE_FIELDS = _plain_fields(EmailServerProfile, *LOCATION_FIELDS)
-USER_FIELDS = ["username", "is_active", "theme", "time_zone", "language", "incoming_filter"]
+USER_FIELDS = ["username", "is_active", "theme", "time_zone", "language", "incoming_filter", "signature"]
 QUEUE_FIELDS = _plain_fields(Queue)
 FORWARD_FIELDS = ["name", "email_address", "is_active"]
 

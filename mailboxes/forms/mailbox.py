@@ -36,7 +36,8 @@ HINTS: dict[str, dict[Kind | None, str]] = {
     "outgoing_method": {
         Kind.FORWARD: "For a forward mailbox only None is allowed. Answers leave through the mailbox of the "
         "user or queue.",
-        None: "With None, nothing is sent for this address.",
+        None: "With server-side synchronization, what is written here leaves through the outgoing server of the "
+        "profile. With None, nothing is sent for this address.",
     },
     "act_method": {
         Kind.FORWARD: "A forward mailbox has no calendar of its own.",

@@ -31,7 +31,7 @@ from ..models import (
     Regarding,
     User,
 )
-from .preferences import LanguageField, TimeZoneField
+from .preferences import PLAIN_TEXT, LanguageField, SignatureText, TimeZoneField
 
 FILTER_LABEL = {"incoming_filter": "Convert incoming email to activities"}
 FILTER_HINT = {"incoming_filter": "Which of the messages that arrive are recorded here."}
@@ -87,15 +87,25 @@ class UserForm(AdditionalAddresses):
 
     class Meta:
         model = User
-        fields = ("username", "email", "first_name", "last_name", "time_zone", "language", "incoming_filter")
+        fields = (
+            "username",
+            "email",
+            "first_name",
+            "last_name",
+            "time_zone",
+            "language",
+            "incoming_filter",
+            "signature",
+        )
         labels = FILTER_LABEL | {
             "username": "User Name",
             "first_name": "First name",
             "last_name": "Last name",
         }
-        widgets = {"username": Exact, "incoming_filter": Choice}
+        widgets = {"username": Exact, "incoming_filter": Choice, "signature": SignatureText}
         help_texts = FILTER_HINT | {
-            "username": "For the sign-in here; mail servers have user names of their own."
+            "username": "For the sign-in here; mail servers have user names of their own.",
+            "signature": f"Stands below what this person writes from the own mailbox. {PLAIN_TEXT}",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -180,10 +190,20 @@ class QueueForm(AdditionalAddresses):
 
     class Meta:
         model = Queue
-        fields = ("name", "email_address", "owner", "description", "is_private", "incoming_filter")
+        fields = (
+            "name",
+            "email_address",
+            "owner",
+            "description",
+            "is_private",
+            "incoming_filter",
+            "signature",
+        )
         labels = FILTER_LABEL
-        widgets = {"description": forms.TextInput, "incoming_filter": Choice}
-        help_texts = FILTER_HINT
+        widgets = {"description": forms.TextInput, "incoming_filter": Choice, "signature": SignatureText}
+        help_texts = FILTER_HINT | {
+            "signature": f"Stands below what its owner and its members write from this queue. {PLAIN_TEXT}",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

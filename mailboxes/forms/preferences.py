@@ -1,4 +1,4 @@
-"""What everyone decides alone: the zone of times, the theme, the language."""
+"""What everyone decides alone: the zone of times, the theme, the language, and what stands below one's own mail."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from django.utils.safestring import SafeString
 from emailprofiles.forms import RecordForm
 
 from ..models import User, time_zones
+from ..models.people import SIGNATURE_LETTERS, SIGNATURE_LINES
+
+PLAIN_TEXT = f"Plain text of at most {SIGNATURE_LINES} lines. Empty: no signature."
 
 
 class LanguageField(forms.ChoiceField):
@@ -50,6 +53,13 @@ class TimeZoneField(forms.ChoiceField):
         )
 
 
+class SignatureText(forms.Textarea):
+    """A text of a few lines, as it will stand below a mail."""
+
+    def __init__(self) -> None:
+        super().__init__({"rows": 5, "maxlength": SIGNATURE_LETTERS})
+
+
 class PreferencesForm(RecordForm):
     """Of the person who has signed in; no other column can be posted."""
 
@@ -58,6 +68,9 @@ class PreferencesForm(RecordForm):
 
     class Meta:
         model = User
-        fields = ("time_zone", "language", "theme")
-        widgets = {"theme": forms.RadioSelect}
-        help_texts = {"theme": "With Auto, your computer or phone decides."}
+        fields = ("time_zone", "language", "theme", "signature")
+        widgets = {"theme": forms.RadioSelect, "signature": SignatureText}
+        help_texts = {
+            "theme": "With Auto, your computer or phone decides.",
+            "signature": f"Stands below what you write from your own mailbox, above the mail that you answer. {PLAIN_TEXT}",
+        }

@@ -83,6 +83,8 @@ class SettingsForm(RecordForm):
             "max_message_size_mb",
             "blocked_attachment_extensions",
             "quarantine_alert_at",
+            "track_by_token",
+            "outbox_alert_minutes",
             "mail_alerts",
             "alert_mail_grace_minutes",
         )
@@ -96,6 +98,7 @@ class SettingsForm(RecordForm):
             ),
             "max_message_size_mb": Number("MB"),
             "quarantine_alert_at": Number("messages"),
+            "outbox_alert_minutes": Number("minutes"),
             "alert_mail_grace_minutes": Number("minutes"),
         }
         help_texts = {
@@ -104,9 +107,15 @@ class SettingsForm(RecordForm):
             "may have been written by anyone. Empty: headers are believed wherever they stand, and a stranger can "
             "choose by one who of your people receives a mail.",
             "max_message_size_mb": "From 1 to 200. Of a larger message only the header is collected; it waits in "
-            "quarantine, and its original stays on the server.",
+            "quarantine, and its original stays on the server. Nothing larger is sent.",
             "blocked_attachment_extensions": "Ends of file names, with spaces between. Such an attachment is shown by "
-            "its name and is not handed out; the message itself arrives. Empty: every attachment is handed out.",
+            "its name and is not handed out; the message itself arrives. Nor can it be sent. Empty: every attachment "
+            "is handed out and sent.",
+            "track_by_token": "An answer whose reply headers were lost on its way is still known by a token of ours "
+            "that it brings back. In the subject, people see it as [#…]. In the reply address, the mail server has to "
+            "put plus-addresses such as support+so-…@contoso.com into the same mailbox.",
+            "outbox_alert_minutes": "From 0 to 10080, which is a week. One alert for each mailbox, with what its mail "
+            "waits for. 0: never.",
             "quarantine_alert_at": "An alert is raised when so many wait, and ends when there are fewer.",
             "alert_mail_grace_minutes": "From 0 to 1440. What is over before is not mailed, and what is over is told "
             "when it has been so for as long.",

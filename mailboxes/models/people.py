@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, cast
@@ -12,19 +13,21 @@ from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Length, Lower
+from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
 
 from emailprofiles import history
 from emailprofiles.models import changed, written
 from emailprofiles.prefixes import index
+from emailprofiles.rules import FieldRule
 
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
 
-REPLIES_UNKNOWN = (
-    "a reply is known by the message from here that it answers, and this version sends none from here."
-)
+REPLIES_UNKNOWN = "a reply is known by the message from here that it answers, and what arrives is not compared with those yet."
+
+SIGNATURE_LETTERS, SIGNATURE_LINES = 2000, 20
 
 
 @cache
@@ -42,6 +45,27 @@ def _raise_what_is_broken(rules: Rules) -> None:
         raise ValidationError(broken)
 
 
+def _signature_length(model: str) -> FieldRule:
+    return FieldRule(
+        field="signature",
+        name=f"{model}_signature_length",
+        condition=Q(LessThanOrEqual(Length("signature"), SIGNATURE_LETTERS)),
+        message=f"Write at most {SIGNATURE_LETTERS} characters.",
+    )
+
+
+def _unfit(signature: str) -> str:
+    """Why this cannot stand below a mail; "" when it can. How long it may be, the database says."""
+    if lines := [number for number, line in enumerate(signature.split("\n"), 1) if _has_control(line)]:
+        return f"Line {lines[0]} contains a control character. Type plain text."
+    count = signature.count("\n") + 1
+    return f"{count} lines are too many: write at most {SIGNATURE_LINES}." if count > SIGNATURE_LINES else ""
+
+
+def _has_control(line: str) -> bool:
+    return any(unicodedata.category(letter) == "Cc" for letter in line if letter != "\t")
+
+
 class Regarding(models.Model):
     """What users and queues have in common: an address that is also their mailbox's.
 
@@ -52,6 +76,7 @@ class Regarding(models.Model):
     address_field: str
     kind: Kind
     incoming_filter: str
+    signature: str
 
     class Meta:
         abstract = True
@@ -74,8 +99,10 @@ class Regarding(models.Model):
         raise NotImplementedError
 
     def clean(self) -> None:
-        """The rules across rows; raises ValidationError by field."""
+        """The rules across rows; raises ValidationError by field. A signature ends its lines with line feeds alone."""
         super().clean()
+        written = self.signature.replace("\r\n", "\n").replace("\r", "\n")
+        self.signature = "\n".join(line.rstrip(" \t") for line in written.strip().split("\n"))
         _raise_what_is_broken([*self._rules_across_rows(), *self._rules_of_choices()])
 
     def _rules_across_rows(self) -> Rules:
@@ -86,6 +113,7 @@ class Regarding(models.Model):
     def _rules_of_choices(self) -> Rules:
         replies = self.incoming_filter == IncomingFilter.REPLIES
         yield "incoming_filter", f"Choose All messages: {REPLIES_UNKNOWN}" if replies else ""
+        yield "signature", _unfit(self.signature)
 
     def is_needed(self) -> str:
         """Why it cannot be inactive, as it is now; "" when it can, or is active."""
@@ -166,6 +194,7 @@ class User(Regarding, AbstractUser):
                 name="user_email_is_unique",
                 violation_error_message="Another active user has this address.",
             ),
+            _signature_length("user"),
         ]
 
     def __str__(self) -> str:
@@ -297,6 +326,7 @@ class Queue(Regarding):
                 name="queue_email_address_is_unique",
                 violation_error_message="Another active queue has this address.",
             ),
+            _signature_length("queue"),
         ]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How the office shows itself to one person: times, theme, language."""
+"""How the office shows itself to one person: times, theme, language; and the signature of what they write."""
 
 from __future__ import annotations
 

@@ -17,7 +17,15 @@ from django.utils.html import escape
 
 from emailprofiles.wire import StepName
 from mailboxes.handbook import Topic, topic, topics
-from mailboxes.models import ActMethod, Approval, IncomingMethod, OutgoingMethod, TestStatus
+from mailboxes.models import (
+    ActMethod,
+    Approval,
+    IncomingMethod,
+    OutgoingMethod,
+    OutgoingState,
+    TestStatus,
+    TokenPlace,
+)
 from mailboxes.parsing import parse
 from mailboxes.roles import Role
 from mailboxes.routing import (
@@ -178,11 +186,12 @@ def test_fields_and_pages_lead_to_what_explains_them(amaras: Client, office: Off
             "test-and-enable",
         ],
         f"/mailboxes/{office.support.mailbox.pk}/": ["approval", "credentials", "test-and-enable", "states"],
-        "/queues/new/": ["shared-mailbox"],
-        "/users/new/": ["permissions"],
+        "/queues/new/": ["shared-mailbox", "sending"],
+        "/users/new/": ["permissions", "sending"],
         "/quarantine/": ["quarantine"],
         "/alerts/": ["alerts"],
-        "/settings/email/": ["routing", "approval", "synchronization-method", "alerts"],
+        "/settings/email/": ["routing", "approval", "synchronization-method", "sending", "alerts"],
+        "/me/": ["sending"],
         "/profiles/new/": ["credentials", "alerts"],
         f"/messages/{message.pk}/": ["routing"],
     }
@@ -229,6 +238,7 @@ def test_what_is_set_in_bold_is_called_so_in_the_product(read: Callable[[str], P
         ("test-and-enable", {*TestStatus.labels, *(name[0].upper() + name[1:] for name in StepName)}),
         ("quarantine", set(REASON_LABELS.values())),
         ("permissions", set(Role.labels)),
+        ("sending", {*OutgoingState.labels, *TokenPlace.labels}),
         (
             "routing",
             {RULE_LABELS[rule] for rule in (Rule.FORWARDED_AS_ATTACHMENT, Rule.REDIRECTED, Rule.TO_AND_CC)},
