@@ -72,5 +72,6 @@ class PreferencesForm(RecordForm):
         widgets = {"theme": forms.RadioSelect, "signature": SignatureText}
         help_texts = {
             "theme": "With Auto, your computer or phone decides.",
-            "signature": f"Stands below what you write from your own mailbox, above the mail that you answer. {PLAIN_TEXT}",
+            "signature": "Stands below what you write from your own mailbox, above the mail that you answer. "
+            f"{PLAIN_TEXT}",
         }

@@ -58,3 +58,26 @@ def test_bytes_and_bodies_move_out_of_the_row_and_back(earlier: Any) -> None:
         (b"\x00raw\x01", "Text 1"),
         (b"\x00raw\x02", "Text 2"),
     ]
+
+
+def test_users_and_queues_keep_everything_when_the_length_of_signatures_is_held(
+    transactional_db: None,
+) -> None:
+    before = migrated("0024_outbox")
+    amara = before.get_model("mailboxes", "User").objects.create(username="amara", signature="Amara")
+    support = before.get_model("mailboxes", "Queue").objects.create(
+        name="Support", email_address="support@contoso.com", owner=amara, signature="Support"
+    )
+    support.members.add(amara)
+    for values in ({"user": amara, "email_address": "amara@contoso.com"}, {"queue": support}):
+        before.get_model("mailboxes", "Mailbox").objects.create(
+            name="Box", owner=amara, approval="pending", **{"email_address": "support@contoso.com"} | values
+        )
+
+    after = migrated("0025_signature_length")
+
+    queue = after.get_model("mailboxes", "Queue").objects.get()
+    assert (queue.signature, queue.owner.signature) == ("Support", "Amara")
+    assert [one.username for one in queue.members.all()] == ["amara"]
+    assert (queue.mailbox.name, queue.owner.mailbox.name) == ("Box", "Box")
+    connection.check_constraints()

@@ -379,6 +379,46 @@ def test_a_wrong_preference_changes_nothing(wrong: dict[str, str], priyas: Clien
     assert User.objects.get(pk=priya.pk).time_zone == "UTC"
 
 
+def test_everyone_keeps_the_own_signature_and_the_history_tells(
+    priyas: Client, priya: User, amaras: Client
+) -> None:
+    page = shown(
+        priyas.post(reverse("me"), {"signature": "Priya Raman \r\n\r\nContoso, Pune\r\n"}, follow=True)
+    )
+
+    assert User.objects.get(pk=priya.pk).signature == "Priya Raman\n\nContoso, Pune"
+    assert "Priya Raman\n\nContoso, Pune</textarea>" in page
+    history = shown(amaras.get(reverse("user-history", args=[priya.pk])))
+    assert "Signature" in history
+    assert "from nothing to Priya Raman" in history
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("a" * 2001, "Write at most 2000 characters."),
+        ("\n".join("abcdefghijklmnopqrstu"), "21 lines are too many: write at most 20."),
+        ("Priya\n\x1b[31mRaman", "Line 2 contains a control character. Type plain text."),
+    ],
+)
+def test_a_signature_that_cannot_stand_below_a_mail_is_refused(
+    typed: str, sentence: str, priyas: Client, priya: User
+) -> None:
+    response = priyas.post(reverse("me"), {"signature": typed})
+
+    assert response.status_code == 422
+    assert sentence in response.content.decode()
+    assert User.objects.get(pk=priya.pk).signature == ""
+
+
+def test_a_signature_of_full_length_is_taken_whatever_ends_its_lines(priyas: Client, priya: User) -> None:
+    typed = ["a" * 99] * 19 + ["a" * 100]
+
+    priyas.post(reverse("me"), {"signature": "\r\n".join(typed)})
+
+    assert User.objects.get(pk=priya.pk).signature == "\n".join(typed)
+
+
 def test_a_language_that_is_gone_is_no_reason_for_no_page(priyas: Client, priya: User) -> None:
     User.objects.filter(pk=priya.pk).update(language="tlh", time_zone="Mars/Olympus")
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from mailboxes.models import Approval, EmailConfigurationSettings, Mailbox, Queue, User
 from mailboxes.roles import Role, role_of, set_role
@@ -262,6 +264,42 @@ def test_the_lists_are_ordered_as_asked(hanna: User, office: Office, amaras: Cli
     assert found("queue", sort="owner") == ["Support", "Accounts"]
     assert found("queue", visibility="private") == ["Support"]
     assert found("queue", q="brandt") == ["Accounts"]
+
+
+@pytest.mark.parametrize("kind", ["user", "queue"])
+def test_an_administrator_keeps_the_signatures_of_users_and_queues(
+    kind: str, hanna: User, office: Office, amaras: Client
+) -> None:
+    record: User | Queue = hanna if kind == "user" else office.support
+    address = reverse(f"{kind}-edit", args=[record.pk])
+
+    assert amaras.post(address, {"signature": "Contoso\r\nHelp desk <b>24 h</b>"}).status_code == 302
+
+    record.refresh_from_db()
+    assert record.signature == "Contoso\nHelp desk <b>24 h</b>"
+    page = amaras.get(address).content.decode()
+    assert "Contoso\nHelp desk &lt;b&gt;24 h&lt;/b&gt;</textarea>" in page
+    assert "Signature from nothing to Contoso" in " ".join(strip_tags(page).split())
+    refused(amaras.post(address, {"signature": "a" * 2001}), "Write at most 2000 characters.")
+
+
+def test_a_member_or_owner_does_not_change_the_signature_of_a_queue(
+    office: Office, hanna: User, client: Client
+) -> None:
+    Queue.objects.filter(pk=office.support.pk).update(owner=hanna)
+    client.force_login(hanna)
+
+    response = client.post(reverse("queue-edit", args=[office.support.pk]), {"signature": "Mine"})
+
+    assert response.status_code == 403
+    assert Queue.objects.get(pk=office.support.pk).signature == ""
+
+
+@pytest.mark.parametrize("model", [User, Queue])
+def test_the_database_holds_the_length_of_a_signature_too(model: type[User | Queue], office: Office) -> None:
+    model._default_manager.update(signature="ä" * 2000)
+    with pytest.raises(IntegrityError, match=f"{model._meta.model_name}_signature_length"):
+        model._default_manager.update(signature="ä" * 2001)
 
 
 @pytest.mark.parametrize("name", ["user-new", "queue-new"])

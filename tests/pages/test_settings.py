@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from emailprofiles.models import EmailServerProfile
-from mailboxes.models import EmailConfigurationSettings, RoutingHeader
+from mailboxes.models import EmailConfigurationSettings, RoutingHeader, TokenPlace
 from tests.conftest import Office, profile_values
 
 ADDRESS = "/settings/email/"
@@ -184,6 +184,9 @@ def test_limits_and_our_own_servers_are_saved_as_they_are_meant(office: Office, 
         ("max_message_size_mb", "0", "Choose a number of megabytes from 1 to 200."),
         ("quarantine_alert_at", "many", "Enter a whole number."),
         ("alert_mail_grace_minutes", "1441", "Choose a number of minutes from 0 to 1440."),
+        ("outbox_alert_minutes", "10081", "Choose a number of minutes from 0 (never) to 10080 (a week)."),
+        ("outbox_alert_minutes", "-1", "Ensure this value is greater than or equal to 0."),
+        ("track_by_token", "everywhere", "is not a valid choice"),
         ("untrusted_routing_headers", "delivered-TO", "delivered-TO: take it out of one of the two lists."),
     ],
 )
@@ -209,6 +212,24 @@ def test_alerts_are_mailed_unless_somebody_says_otherwise_and_the_history_tells(
     history = amaras.get(reverse("configuration-history")).content.decode()
     assert "Mail alerts to their owners" in history
     assert "Minutes that something lasts before a mail is sent" in history
+
+
+def test_where_the_token_stands_and_when_waiting_mail_is_told_of_are_chosen_and_in_the_history(
+    office: Office, amaras: Client
+) -> None:
+    settings = EmailConfigurationSettings.load()
+    assert (settings.track_by_token, settings.outbox_alert_minutes) == (TokenPlace.NONE, 60)
+
+    amaras.post(ADDRESS, values(track_by_token="address", outbox_alert_minutes="0"))
+
+    settings = EmailConfigurationSettings.load()
+    assert (settings.track_by_token, settings.outbox_alert_minutes) == (TokenPlace.ADDRESS, 0)
+    page = " ".join(amaras.get(ADDRESS).content.decode().split())
+    assert "such as support+so-…@contoso.com" in page
+    history = amaras.get(reverse("configuration-history")).content.decode()
+    assert "Token by which answers are known" in history
+    assert "from Nowhere: by reply headers alone to In the reply address" in history
+    assert "Alert when a message has waited in the outbox for" in history
 
 
 def test_the_database_holds_the_grace_time_too(office: Office) -> None:

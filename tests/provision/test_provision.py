@@ -642,9 +642,26 @@ class TestPeople:
         assert not support.is_private
         assert list(support.members.all()) == [amara]
 
+    def test_signatures_and_how_sending_is_watched(self, db: None) -> None:
+        signature = '''signature = """\nContoso \n\n24 h\n"""\n'''
+        text = OFFICE.replace('role = "administrator"\n', f'role = "administrator"\n{signature}')
+        text = text.replace('owner = "amara"\nmailbox', f'owner = "amara"\n{signature}mailbox')
+        text = text.replace(
+            "[settings]\n", '[settings]\ntrack_by_token = "subject"\noutbox_alert_minutes = 0\n'
+        )
+
+        assert apply(text).wrong == 0
+        assert apply(text).count(Outcome.EQUAL) == 5
+
+        assert User.objects.get().signature == Queue.objects.get().signature == "Contoso\n\n24 h"
+        settings = EmailConfigurationSettings.load()
+        assert (settings.track_by_token, settings.outbox_alert_minutes) == ("subject", 0)
+
     @pytest.mark.parametrize(
         ("key", "said"),
         [
+            ("signature = '" + "a" * 2001 + "'", "signature: Write at most 2000 characters."),
+            (r'signature = "a\u0007"', "signature: Line 1 contains a control character."),
             ('time_zone = "Mars/Olympus"', "time_zone: Type the name of a time zone"),
             ('language = "tlh"', "language: Choose one of: English (en)."),
             ('incoming_filter = "replies"', "incoming_filter: Choose All messages"),
