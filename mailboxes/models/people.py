@@ -25,9 +25,9 @@ from emailprofiles.rules import FieldRule
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
 
-REPLIES_UNKNOWN = "a reply is known by the message from here that it answers, and what arrives is not compared with those yet."
-
-SIGNATURE_LETTERS, SIGNATURE_LINES = 2000, 20
+REPLIES_UNKNOWN = (
+    "a reply is known by the message from here that it answers, and this version sends none from here."
+)
 
 
 @cache
@@ -43,6 +43,9 @@ Rules = Iterable[tuple[str, str]]
 def _raise_what_is_broken(rules: Rules) -> None:
     if broken := {field: sentence for field, sentence in rules if sentence}:
         raise ValidationError(broken)
+
+
+SIGNATURE_LETTERS, SIGNATURE_LINES = 2000, 20
 
 
 def _signature_length(model: str) -> FieldRule:
@@ -103,7 +106,8 @@ class Regarding(models.Model):
         super().clean()
         written = self.signature.replace("\r\n", "\n").replace("\r", "\n")
         self.signature = "\n".join(line.rstrip(" \t") for line in written.strip().split("\n"))
-        _raise_what_is_broken([*self._rules_across_rows(), *self._rules_of_choices()])
+        unfit = ("signature", _unfit(self.signature))
+        _raise_what_is_broken([*self._rules_across_rows(), *self._rules_of_choices(), unfit])
 
     def _rules_across_rows(self) -> Rules:
         """Decided once more under the locks of a save."""
@@ -113,7 +117,6 @@ class Regarding(models.Model):
     def _rules_of_choices(self) -> Rules:
         replies = self.incoming_filter == IncomingFilter.REPLIES
         yield "incoming_filter", f"Choose All messages: {REPLIES_UNKNOWN}" if replies else ""
-        yield "signature", _unfit(self.signature)
 
     def is_needed(self) -> str:
         """Why it cannot be inactive, as it is now; "" when it can, or is active."""
