@@ -540,7 +540,6 @@ history.watch(
         "outgoing_security": "Outgoing Security",
         "outgoing_port": "Outgoing Port",
         "incoming_folder": "Folder to Read",
-        "sent_folder": "Folder for Copies of Sent Mail",
         "min_polling_interval_minutes": "Minimum Polling Interval in Minutes",
         "messages_per_cycle": "Messages per Cycle",
         "max_concurrent_connections": "Maximum Concurrent Connections",

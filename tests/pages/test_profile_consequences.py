@@ -101,7 +101,7 @@ def test_where_copies_are_kept_changes_without_a_new_test(
     asked = changed(amaras, profile, sent_folder="Sent")
 
     page = says(asked)
-    assert "Folder for Copies of Sent Mail changes for 1 mailbox from the next cycle on." in page
+    assert "Keep a copy of sent mail in changes for 1 mailbox from the next cycle on." in page
     assert "does not run" not in page
     confirmed(amaras, asked)
     assert stored(profile).sent_folder == "Sent"
