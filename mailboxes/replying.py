@@ -15,7 +15,7 @@ from .addresslist import addresses
 from .models import Mailbox, Message, OutgoingMessage, RecipientKind, User
 from .models.mail import Original
 from .sync.parser import Poison, take_out
-from .writing import File, Person, chain, one_line, shown
+from .writing import FORWARDED, File, Person, chain, one_line, shown
 
 HEADER_READ = 256 * mime.KB
 QUOTED = 100_000
@@ -131,4 +131,4 @@ def _forwarded(message: Message, text: str) -> str:
         "Subject": message.subject,
     }
     lines = "\n".join(f"{name}: {one_line(value)}" for name, value in head.items() if value)
-    return f"\n\n---------- Forwarded message ----------\n{lines}\n\n{text.strip()}\n"
+    return f"\n\n{FORWARDED}\n{lines}\n\n{text.strip()}\n"

@@ -158,7 +158,10 @@ def plain(text: str) -> str:
     return f"{text}\n" if text else ""
 
 
-_QUOTED_END = re.compile(r"(?:^|\n)(?P<quote>[^\n>][^\n]*:\n(?:\n?>[^\n]*(?:\n|$))+\s*)\Z")
+FORWARDED = "---------- Forwarded message ----------"
+_QUOTED_END = re.compile(
+    r"(?:^|\n)(?P<quote>[^\n>][^\n]*:\n(?:\n?>[^\n]*(?:\n|$))+\s*\Z|" + FORWARDED + r"\n.*\Z)", re.DOTALL
+)
 
 
 def signed(text: str, signature: str) -> str:

@@ -106,5 +106,7 @@ def test_a_person_answers_and_goes_on_with_a_draft_without_script(
             break
         visitor.page.wait_for_timeout(100)
     found = parse(postbox.taken[0])
-    assert found.text.startswith("Thank you\n\n-- \nPriya Nair\nContoso\n\nOn Monday, Beatriz wrote:\n> Hello")
+    assert found.text.startswith(
+        "Thank you\n\n-- \nPriya Nair\nContoso\n\nOn Monday, Beatriz wrote:\n> Hello"
+    )
     assert {header.name: header.value for header in found.headers}["In-Reply-To"] == f"<{asked.message_id}>"
