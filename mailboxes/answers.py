@@ -35,9 +35,12 @@ def answered(parsed: Parsed) -> list[str]:
 
     In-Reply-To, then References from the last to the first (RFC 5322, section 3.6.4). At most 50.
     """
-    direct = [one for written in _written(parsed, "in-reply-to") for one in _ids(written)]
     thread = [one for written in _written(parsed, "references") for one in _ids(written)]
-    return _unique([*direct, *reversed(thread)], MAX_ANSWERED)
+    return _unique([*_directly_answered(parsed), *reversed(thread)], MAX_ANSWERED)
+
+
+def _directly_answered(parsed: Parsed) -> list[str]:
+    return [one for written in _written(parsed, "in-reply-to") for one in _ids(written)]
 
 
 def _ids(written: str) -> list[str]:
@@ -52,6 +55,11 @@ def tokens(parsed: Parsed) -> list[str]:
 
     They stand in a recipient's address, local+so-TOKEN@domain, or in the subject, [#TOKEN].
     """
+    found = [*_tokens_in_addresses(parsed), *_IN_SUBJECT.findall(parsed.subject)]
+    return _unique([one.lower() for one in found], MAX_TOKENS)
+
+
+def _tokens_in_addresses(parsed: Parsed) -> list[str]:
     noted = (
         address.address
         for name in _RECIPIENTS
@@ -59,8 +67,37 @@ def tokens(parsed: Parsed) -> list[str]:
         for address in addresses(written)
     )
     recipients = [*parsed.to, *parsed.cc, *noted]
-    found = [match[1] for address in recipients if (match := _IN_ADDRESS.search(address))]
-    return _unique([one.lower() for one in [*found, *_IN_SUBJECT.findall(parsed.subject)]], MAX_TOKENS)
+    return [match[1].lower() for address in recipients if (match := _IN_ADDRESS.search(address))]
+
+
+class Clue(NamedTuple):
+    """What names a mail of ours: its message id, without angle brackets, or else its token; `known_by` says where
+    it stands, for people. A mail that has it need not exist."""
+
+    known_by: str
+    message_id: str = ""
+    token: str = ""
+
+
+def clues(parsed: Parsed) -> list[Clue]:
+    """By what the mail that a message answers, or reports on, may be known; the most telling first."""
+    return [*_clues_of_report(parsed), *_clues_of_answer(parsed)]
+
+
+def _clues_of_report(parsed: Parsed) -> Iterator[Clue]:
+    if report := reported(parsed):
+        if report.envelope_id:
+            yield Clue("delivery report", token=report.envelope_id.lower())
+        if report.message_id:
+            yield Clue("delivery report", message_id=report.message_id)
+
+
+def _clues_of_answer(parsed: Parsed) -> Iterator[Clue]:
+    direct, in_addresses = set(_directly_answered(parsed)), set(_tokens_in_addresses(parsed))
+    for one in answered(parsed):
+        yield Clue("In-Reply-To" if one in direct else "References", message_id=one)
+    for one in tokens(parsed):
+        yield Clue(f"token in the {'address' if one in in_addresses else 'subject'}", token=one)
 
 
 def _written(parsed: Parsed, name: str) -> list[str]:
@@ -183,6 +220,17 @@ def reported(parsed: Parsed) -> Report | None:
         message_id=ids[0] if ids else "",
         statuses=tuple(map(_status, islice(about_recipients, MAX_STATUSES))),
     )
+
+
+def failed(parsed: Parsed) -> list[str]:
+    """The addresses that a bounce names in X-Failed-Recipients, as Exim writes it, instead of a report; [] for what
+    no mail server sent."""
+    paths = _written(parsed, "return-path")
+    local = (parsed.sender or parsed.sender_name).partition("@")[0].lower()
+    if not (local in ("", "mailer-daemon") or (paths and not paths[0].strip("<> "))):
+        return []
+    named = (addresses(written) for written in _written(parsed, "x-failed-recipients"))
+    return _unique([address.address for found in named for address in found], MAX_STATUSES)
 
 
 _ENVELOPE = "original-envelope-id"

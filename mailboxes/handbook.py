@@ -154,6 +154,7 @@ HANDBOOK: tuple[tuple[str, tuple[Topic, ...]], ...] = (
                     ("addresses", "By which addresses people are known"),
                     ("circles", "Mail that goes in a circle"),
                     ("twice", "The same mail twice"),
+                    ("replies", "Replies only"),
                     ("why", "Why was this routed here?"),
                 ),
             ),

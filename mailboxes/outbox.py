@@ -6,6 +6,7 @@ draft → queued → sending → sent | deferred (until) | failed (why) | uncert
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -81,6 +82,8 @@ def save_draft(
     with transaction.atomic():
         if message.pk is not None:
             _lock(message, OutgoingState.DRAFT, otherwise="This message is not a draft any more.")
+        elif message.answers is not None:
+            message.conversation = _conversation_with(message.answers) or message.conversation
         message.save()
         message.recipients.all().delete()
         OutgoingRecipient.objects.bulk_create(
@@ -102,6 +105,12 @@ def save_draft(
             for one in files
         )
     return message
+
+
+def _conversation_with(answered: Message) -> uuid.UUID | None:
+    """The conversation to which the message that is answered belongs; None for one that begins with this answer."""
+    ours = OutgoingMessage.objects.filter(Q(came_back__message=answered) | Q(answers=answered))
+    return ours.order_by("pk").values_list("conversation", flat=True).first()
 
 
 def _each_once(recipients: dict[str, Sequence[Person]]) -> list[tuple[str, Person]]:

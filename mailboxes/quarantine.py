@@ -100,6 +100,8 @@ def _again(message: Message, parser: Parser) -> tuple[bool, str]:
         return False, f"It stays in quarantine. {result.reason_label}: {result.explanation}"
     if result.state == MessageState.RECEIVED:
         return True, result.explanation
+    if result.state == MessageState.DISCARDED:
+        return True, f"It was discarded by itself. {result.explanation}"
     return True, f"It was delivered. {result.explanation}"
 
 

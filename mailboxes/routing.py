@@ -18,8 +18,8 @@ from outside, or our servers confirmed its sender.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -77,6 +77,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     NOT_HANDED_OVER = "not_handed_over"
     TEST_MESSAGE = "test_message"
+    NOT_A_REPLY = "not_a_reply"
 
 
 RULE_LABELS = {
@@ -98,6 +99,7 @@ REASON_LABELS = {
     Reason.TOO_LARGE: "Larger than the maximum message size",
     Reason.NOT_HANDED_OVER: "The server does not hand it over",
     Reason.TEST_MESSAGE: "A test message of Test & Enable",
+    Reason.NOT_A_REPLY: "Not an answer to anything that was sent from here",
 }
 
 REFUSALS = {
@@ -111,8 +113,12 @@ REFUSALS = {
     Reason.TOO_LARGE: "it is larger than the maximum message size",
     Reason.NOT_HANDED_OVER: "the server does not hand it over",
     Reason.TEST_MESSAGE: "it is a test message of Test & Enable",
+    Reason.NOT_A_REPLY: "it answers nothing that was sent from here",
 }
 """The reasons within a sentence."""
+
+FOR_NOBODY = frozenset({Reason.TEST_MESSAGE, Reason.NOT_A_REPLY})
+"""What is discarded by itself: no person needs to look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +258,28 @@ def without_tag(address: str) -> str:
     local, _, domain = address.rpartition("@")
     base, plus, _ = local.partition("+")
     return f"{base}@{domain}" if base and plus and not local.startswith('"') else ""
+
+
+def without_unanswering(route: Route, strict: Collection[int]) -> Route:
+    """The same without those targets that take replies only: `strict` are the mailboxes of whom this message answers
+    nothing, though they take nothing else."""
+    left_out = [target for target in route.targets if target.mailbox_id in strict]
+    if not left_out:
+        return route
+    because = [f"{target.evidence} {_takes_replies_only(target.name)}" for target in left_out]
+    rest = tuple(target for target in route.targets if target.mailbox_id not in strict)
+    found = replace(route, targets=rest, considered=(*route.considered, *because))
+    if rest:
+        return replace(found, explanation=" ".join(target.evidence for target in rest))
+    waiting = next((one for one in route.refused if one.mailbox_id not in strict), None)
+    if waiting is None:
+        return replace(found, reason=Reason.NOT_A_REPLY, explanation=" ".join(because))
+    explanation = f"{waiting.evidence} {_not_there(waiting.why)}"
+    return replace(found, reason=waiting.why, waiting_for=waiting.mailbox_id, explanation=explanation)
+
+
+def _takes_replies_only(name: str) -> str:
+    return f"{name} takes Replies only (Convert incoming email to activities), and it answers nothing sent from there."
 
 
 class _Occurrence(NamedTuple):
@@ -514,7 +542,11 @@ def _why(entry: Entry) -> Reason:
 
 
 def _refusal(entry: Entry) -> str:
-    return f"It can't be delivered there: {REFUSALS[_why(entry)]}."
+    return _not_there(_why(entry))
+
+
+def _not_there(why: Reason) -> str:
+    return f"It can't be delivered there: {REFUSALS[why]}."
 
 
 def _to_own_mailbox(parsed: Parsed, source: Source) -> Route:

@@ -22,10 +22,8 @@ from emailprofiles.forms import (
 
 from .. import roles
 from ..models import (
-    REPLIES_UNKNOWN,
     AdditionalAddress,
     EmailConfigurationSettings,
-    IncomingFilter,
     Mailbox,
     Queue,
     Regarding,
@@ -34,14 +32,10 @@ from ..models import (
 from .preferences import PLAIN_TEXT, LanguageField, SignatureText, TimeZoneField
 
 FILTER_LABEL = {"incoming_filter": "Convert incoming email to activities"}
-FILTER_HINT = {"incoming_filter": "Which of the messages that arrive are recorded here."}
-
-
-def _close_replies(form: RecordForm) -> None:
-    """Shown, with the reason why it cannot be chosen yet. Left out of a request, the record keeps what it has."""
-    form.fields["incoming_filter"].required = False
-    widget: Any = form.fields["incoming_filter"].widget
-    widget.unavailable = {IncomingFilter.REPLIES: REPLIES_UNKNOWN}
+FILTER_HINT = {
+    "incoming_filter": "With Replies only, a message is delivered here only if it answers one that was sent from this "
+    "mailbox, or is a delivery report on one. Everything else is noted under Messages as discarded, with the reason."
+}
 
 
 class AdditionalAddresses(RecordForm):
@@ -110,7 +104,6 @@ class UserForm(AdditionalAddresses):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _close_replies(self)
         password = self.fields["new_password"]
         password.help_text = "For the sign-in here. At least 8 characters, no common word."
         if self.instance.pk is None:
@@ -207,7 +200,6 @@ class QueueForm(AdditionalAddresses):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _close_replies(self)
         if self.instance.pk is not None:
             hint = "A change here also changes the mailbox, and needs a new approval."
             self.fields["email_address"].help_text = hint

@@ -45,7 +45,7 @@ from .outgoing import (
     OutgoingOriginal,
     OutgoingRecipient,
 )
-from .people import REPLIES_UNKNOWN, Queue, Regarding, User, time_zones
+from .people import Queue, Regarding, User, time_zones
 from .signin import ResetRequest, Session, SignInEvent, SignInLink
 from .state import (
     ConfigurationTest,
@@ -59,7 +59,6 @@ from .state import (
 )
 
 __all__ = [
-    "REPLIES_UNKNOWN",
     "ActMethod",
     "AdditionalAddress",
     "Alert",

@@ -25,10 +25,6 @@ from emailprofiles.rules import FieldRule
 from ..roles import LAST_ADMINISTRATOR, is_last_administrator
 from .choices import IncomingFilter, Kind, Theme
 
-REPLIES_UNKNOWN = (
-    "a reply is known by the message from here that it answers, and this version sends none from here."
-)
-
 
 @cache
 def time_zones() -> tuple[str, ...]:
@@ -115,8 +111,7 @@ class Regarding(models.Model):
         yield "is_active", self.is_needed()
 
     def _rules_of_choices(self) -> Rules:
-        replies = self.incoming_filter == IncomingFilter.REPLIES
-        yield "incoming_filter", f"Choose All messages: {REPLIES_UNKNOWN}" if replies else ""
+        return ()
 
     def is_needed(self) -> str:
         """Why it cannot be inactive, as it is now; "" when it can, or is active."""
@@ -258,7 +253,6 @@ class User(Regarding, AbstractUser):
         Regarding.clean(self)
 
     def _rules_of_choices(self) -> Rules:
-        yield from super()._rules_of_choices()
         known = self.time_zone in time_zones()
         yield "time_zone", "" if known else "Type the name of a time zone, such as Europe/Berlin."
         spoken = dict(settings.LANGUAGES)

@@ -22,10 +22,19 @@ from .ingest import Place
 
 PORTION = 500
 
-PROCESSED = Q(state__in=[MessageState.DELIVERED, MessageState.DISCARDED])
+# What the incoming filter kept out of a user's or queue's own mailbox: it is their mail, and stays as it is there.
+KEPT_OUT = Q(
+    state=MessageState.DISCARDED,
+    reason=Reason.NOT_A_REPLY.value,
+    discarded_by=None,
+    mailbox__is_forward_mailbox=False,
+)
+PROCESSED = Q(state__in=[MessageState.DELIVERED, MessageState.DISCARDED]) & ~KEPT_OUT
 TEST_MESSAGES = Q(state=MessageState.DISCARDED, reason=Reason.TEST_MESSAGE.value)
 # For nobody, whatever an administrator changes about a mailbox; a stub is still wanted from where it is.
-UNDELIVERABLE = Q(state=MessageState.QUARANTINED, waiting_for=None, is_stub=False)
+UNDELIVERABLE = Q(state=MessageState.QUARANTINED, waiting_for=None, is_stub=False) & ~Q(
+    reason=Reason.NOT_A_REPLY.value
+)
 
 log = logging.getLogger(__name__)
 

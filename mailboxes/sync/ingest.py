@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from emailprofiles.wire import Disposal, Fetched, Folder, Listed
 
-from .. import clock, filetypes, routing, testmail
+from .. import clock, comeback, filetypes, routing, testmail
+from ..comeback import Tie
 from ..directory import AddressDirectory, rules_of
 from ..models import (
     Attachment,
@@ -24,6 +25,7 @@ from ..models import (
     Delivery,
     EmailConfigurationSettings,
     FolderGeneration,
+    IncomingFilter,
     Mailbox,
     Message,
     MessageState,
@@ -32,7 +34,7 @@ from ..models import (
     SkipReason,
 )
 from ..parsing import Parsed
-from ..routing import Reason, Route, Source, Target
+from ..routing import FOR_NOBODY, Reason, Route, Source, Target
 from . import rows
 from .leases import Lease
 
@@ -352,12 +354,14 @@ def _bind(place: Place, old: Message, one: Kept) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A kept message, what was read in it, for whom it is, and which extensions of attachments are blocked."""
+    """A kept message, what was read in it, for whom it is, which extensions of attachments are blocked, and which
+    message of ours it answers."""
 
     message: Message | Kept
     parsed: Parsed
     route: Route
     blocked: frozenset[str] = frozenset()
+    tie: Tie | None = None
 
 
 @dataclass(slots=True)
@@ -368,21 +372,45 @@ class Sorter:
     settings: EmailConfigurationSettings = field(default_factory=EmailConfigurationSettings.load)
     rules: routing.Rules = field(init=False)
     blocked: frozenset[str] = field(init=False)
+    anything_sent: bool = field(init=False)
+    replies_only: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rules = rules_of(self.settings)
         self.blocked = self.settings.blocked_extensions()
+        self.anything_sent = comeback.anything_sent()
+        self.replies_only = _replies_only(self.mailbox)
 
     def decide(self, read: Iterable[tuple[Message | Kept, Parsed]]) -> list[Decided]:
-        """Two queries for the directory, whatever the number of messages."""
+        """Two queries for the directory, and two for what it answers once anything was sent, whatever the number of
+        messages."""
         letters = [(message, routing.Letter(parsed, self.rules)) for message, parsed in read]
         asked = (letter.addresses() for _, letter in letters)
         directory = AddressDirectory(set().union(*asked), self.settings)
         source = source_of(self.mailbox)
+        routes = [_unless_ours(letter.route(source, directory)) for _, letter in letters]
+        ties = (
+            comeback.ties([route.message for route in routes]) if self.anything_sent else [None] * len(routes)
+        )
         return [
-            Decided(message, letter.parsed, _unless_ours(letter.route(source, directory)), self.blocked)
-            for message, letter in letters
+            Decided(message, letter.parsed, self._filtered(route, tie), self.blocked, tie)
+            for (message, letter), route, tie in zip(letters, routes, ties, strict=True)
         ]
+
+    def _filtered(self, route: Route, tie: Tie | None) -> Route:
+        """Without those who take replies only, unless it answers a message that was sent from their mailbox."""
+        return routing.without_unanswering(route, self.replies_only - (tie.mailboxes if tie else frozenset()))
+
+
+def _replies_only(source: Mailbox) -> frozenset[int]:
+    """The mailboxes that take replies only; of a user's or queue's own mailbox mail is for that one alone."""
+    chosen = Q(user__incoming_filter=IncomingFilter.REPLIES) | Q(
+        queue__incoming_filter=IncomingFilter.REPLIES
+    )
+    rows = Mailbox.objects.filter(chosen).order_by()
+    return frozenset(
+        (rows if source.is_forward_mailbox else rows.filter(pk=source.pk)).values_list("pk", flat=True)
+    )
 
 
 def _unless_ours(route: Route) -> Route:
@@ -416,18 +444,33 @@ def deliver(lease: Lease | None, decided: Sequence[Decided]) -> None:
         reached = [(one, *first_reached(one, known)) for one in decided]
         rows.insert(Delivery, [_delivery(one, target) for one, targets, _ in reached for target in targets])
         rows.update(Message, [_columns(one, notes) for one, _, notes in reached])
-        if before := _read_before(decided):
+        before = _read_before(decided)
+        if before:
             Attachment.objects.filter(message__in=before).delete()
             Body.objects.filter(message__in=before).delete()
         rows.insert(Attachment, [row for one in decided for row in _attachments(one)])
-        _discard([one.message.pk for one in decided if one.route.reason is Reason.TEST_MESSAGE])
+        _discard([one for one in decided if one.route.reason in FOR_NOBODY])
+        comeback.write(list(_arrived(decided)), before)
 
 
-def _discard(test_messages: Sequence[int]) -> None:
-    if test_messages:
-        Message.objects.filter(pk__in=test_messages).update(
-            state=MessageState.DISCARDED, discarded_at=timezone.now(), discard_reason=A_TEST_MESSAGE
-        )
+def _discard(decided: Sequence[Decided]) -> None:
+    now = timezone.now()
+    discarded = [
+        {
+            "id": one.message.pk,
+            "state": MessageState.DISCARDED.value,
+            "discarded_at": now,
+            "discard_reason": one.route.explanation,
+        }
+        for one in decided
+    ]
+    rows.update(Message, discarded)
+
+
+def _arrived(decided: Sequence[Decided]) -> Iterator[comeback.Arrived]:
+    for one in decided:
+        if one.tie is not None:
+            yield comeback.Arrived(one.message.pk, same_key(one.route.message), one.tie)
 
 
 UNDECIDED = (MessageState.RECEIVED, MessageState.QUARANTINED)

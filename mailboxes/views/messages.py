@@ -21,10 +21,22 @@ from django.views.decorators.http import require_safe
 
 from emailprofiles.wire import Disposal
 
-from .. import mime, outbox, roles, safehtml, search, words
+from .. import answers, mime, outbox, roles, safehtml, search, words
 from ..access import person
-from ..models import Attachment, Delivery, Mailbox, Message, MessageState, Original, User
+from ..correspondence import conversation
+from ..models import (
+    Answer,
+    Attachment,
+    Delivery,
+    Mailbox,
+    Message,
+    MessageState,
+    Original,
+    OutgoingMessage,
+    User,
+)
 from ..models.mail import Messages
+from ..parsing import Header, Parsed
 from ..sync.parser import Poison, take_out
 
 PAGE = 50
@@ -175,7 +187,7 @@ def _by_way(mailbox: Mailbox, way: str) -> Q:
 @login_required
 def message(request: HttpRequest, pk: int) -> HttpResponse:
     """One message: as text, or as HTML in a frame of its own, with all that is known about its way."""
-    found = _visible(request, pk)
+    found, headers = _visible(request, pk), _headers(pk)
     said, unreadable = words.of(found)
     embedded = safehtml.clean(said.html) if said.html else None
     as_html = embedded is not None and (not said.text.strip() or request.GET.get("as") == "html")
@@ -185,7 +197,10 @@ def message(request: HttpRequest, pk: int) -> HttpResponse:
         "embedded": embedded,
         "text": list(paragraphs(said.text)),
         "unreadable": unreadable,
-        "headers": _headers(pk),
+        "headers": headers,
+        "automatic": _automatic(found, headers),
+        "answer": _answer(found, person(request)),
+        "conversation": conversation(found, person(request)),
         "considered": found.considered.splitlines(),
         "defects": found.defects.splitlines(),
         "disposal": DISPOSALS.get(found.disposal, found.disposal),
@@ -208,6 +223,23 @@ def _headers(pk: int) -> list[tuple[str, str]]:
     raw = mime.with_line_feeds(bytes(beginning or b""))  # SQLite has nothing for the beginning of nothing
     fields, _ = mime.read_header(raw, mime.message_start(raw), len(raw), lambda _: None)
     return [(name, mime.decoded(mime.readable(value))) for name, value in fields]
+
+
+def _automatic(message: Message, headers: Sequence[tuple[str, str]]) -> str:
+    """Why it counts as mail of a machine; of what was forwarded as attachment the header shown is another one's."""
+    if message.shows_forwarded:
+        return ""
+    header = tuple(Header(name, value) for name, value in headers)
+    return answers.is_automatic(
+        Parsed(sender=message.sender, sender_name=message.sender_name, headers=header)
+    )
+
+
+def _answer(message: Message, user: User) -> Answer | None:
+    """What it answers, where the viewer may see that, too."""
+    sent = OutgoingMessage.objects.visible_to(user)
+    rows = Answer.objects.filter(message=message, outgoing__in=sent.order_by().values("pk"))
+    return rows.select_related("outgoing").first()
 
 
 def paragraphs(text: str) -> Iterator[tuple[bool, str]]:

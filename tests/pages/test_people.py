@@ -302,16 +302,17 @@ def test_the_database_holds_the_length_of_a_signature_too(model: type[User | Que
         model._default_manager.update(signature="ä" * 2001)
 
 
-@pytest.mark.parametrize("name", ["user-new", "queue-new"])
-def test_replies_only_is_shown_closed_with_its_reason_and_refused(
-    name: str, office: Office, amaras: Client
+@pytest.mark.parametrize(("name", "model"), [("user-new", User), ("queue-new", Queue)])
+def test_replies_only_can_be_chosen(
+    name: str, model: type[User] | type[Queue], office: Office, amaras: Client
 ) -> None:
     page = amaras.get(reverse(name)).content.decode()
-    assert 'value="replies" disabled' in page
-    assert "Replies only: a reply is known by the message from here" in page
+    assert "only if it answers one that was sent from this mailbox" in page
     values = user_values() if name == "user-new" else queue_values()
 
-    refused(amaras.post(reverse(name), values | {"incoming_filter": "replies"}), "Choose All messages")
+    assert amaras.post(reverse(name), values | {"incoming_filter": "replies"}).status_code == 302
+
+    assert model.objects.latest("pk").incoming_filter == "replies"
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_replies_only_is_shown_closed_with_its_reason_and_refused(
     [
         ("time_zone", "Mars/Olympus", "Type the name of a time zone"),
         ("language", "tlh", "Choose one of: English (en)."),
-        ("incoming_filter", "replies", "Choose All messages"),
+        ("incoming_filter", "some", "is not a valid choice"),
         ("theme", "plaid", "is not a valid choice"),
     ],
 )

@@ -629,7 +629,7 @@ class TestPeople:
         text = OFFICE.replace(
             'role = "administrator"\n',
             'role = "administrator"\ntime_zone = "Europe/Berlin"\nlanguage = "en"\ntheme = "dark"\n'
-            'incoming_filter = "all"\n',
+            'incoming_filter = "replies"\n',
         ).replace(
             'owner = "amara"\nmailbox', 'owner = "amara"\nis_private = false\nmembers = ["amara"]\nmailbox'
         )
@@ -639,6 +639,7 @@ class TestPeople:
 
         amara, support = User.objects.get(), Queue.objects.get()
         assert (amara.time_zone, amara.theme) == ("Europe/Berlin", "dark")
+        assert amara.incoming_filter == "replies"
         assert not support.is_private
         assert list(support.members.all()) == [amara]
 
@@ -664,7 +665,7 @@ class TestPeople:
             (r'signature = "a\u0007"', "signature: Line 1 contains a control character."),
             ('time_zone = "Mars/Olympus"', "time_zone: Type the name of a time zone"),
             ('language = "tlh"', "language: Choose one of: English (en)."),
-            ('incoming_filter = "replies"', "incoming_filter: Choose All messages"),
+            ('incoming_filter = "some"', "incoming_filter: Value 'some' is not a valid choice."),
             ('theme = "plaid"', "theme: Value 'plaid' is not a valid choice."),
         ],
     )
