@@ -19,7 +19,8 @@ from django.utils.formats import date_format
 from emailprofiles.errors import MailError, SettingsIncomplete
 from emailprofiles.transports.smtp_words import spoken
 
-from . import alerts, clock, filetypes, safehtml, writing
+from . import alerts, clock, filetypes, mime, safehtml, writing
+from .answers import is_automatic
 from .models import (
     Alert,
     Direction,
@@ -38,6 +39,7 @@ from .models import (
     User,
 )
 from .models.outgoing import UNFINISHED, WAITING
+from .parsing import parse
 from .standing import Office, first_unmet
 from .sync import backoff
 from .writing import File, Letter, Person
@@ -253,10 +255,22 @@ def check(
         refused.append(_too_large(sum(one.size for one in files), settings))
     if refused:
         broken["files"] = refused
-    if message.is_automatic and (sentence := _storm(message, recipients)):
+    if message.is_automatic and (sentence := _never_answered(message) or _storm(message, recipients)):
         broken["to"] = [sentence]
     if broken:
         raise ValidationError(broken)
+
+
+def _never_answered(message: OutgoingMessage) -> str:
+    """Why nothing automatic may answer this: two machines would answer each other for ever (RFC 3834, section 2).
+
+    Of what was forwarded as attachment the header at hand is another one's.
+    """
+    answered = message.answers
+    if answered is None or answered.shows_forwarded:
+        return ""
+    why = is_automatic(parse(mime.header_block(answered.raw), whole=False))
+    return f"Nothing answers “{answered}” by itself: {why}." if why else ""
 
 
 def _too_large(octets: int, settings: EmailConfigurationSettings) -> str:

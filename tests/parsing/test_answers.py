@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailboxes.answers import Report, Status, answered, is_automatic, reported, tokens
+from mailboxes.answers import (
+    Clue,
+    Report,
+    Status,
+    answered,
+    clues,
+    failed,
+    is_automatic,
+    reported,
+    tokens,
+)
 from mailboxes.parsing import MAX_REPORT, MAX_RETURNED, Parsed, parse
 from mailboxes.reading import dumps, loads
 from tests.parsing.limits import says_little
@@ -169,6 +179,34 @@ def test_a_text_of_exim_is_no_report() -> None:
     assert (parsed.report, parsed.returned) == ("", "")
     assert answered(parsed) == ["first@contoso.com"]
     assert is_automatic(parsed) == "its Return-Path is empty"
+    assert failed(parsed) == ["ben@fabrikam.com"]
+
+
+def test_only_a_mail_server_says_what_failed() -> None:
+    named = "X-Failed-Recipients: ava@fabrikam.com, ben@fabrikam.com"
+    assert failed(letter(named)) == []
+    assert failed(letter(named, "Return-Path: <ben@fabrikam.com>")) == []
+    assert failed(letter(named, "Return-Path: <>")) == ["ava@fabrikam.com", "ben@fabrikam.com"]
+    assert failed(letter("Return-Path: <>")) == []
+
+
+def test_what_a_report_names_comes_before_what_it_answers() -> None:
+    parsed = mail(POSTFIX.replace("so-77", TOKEN.upper()))
+    found = clues(parsed)
+    assert found[0] == Clue("delivery report", token=TOKEN)
+    assert found[1] == Clue("delivery report", message_id="first@contoso.com")
+    assert found[-1] == Clue("token in the address", token=TOKEN)
+
+
+def test_each_clue_says_where_it_stands() -> None:
+    assert clues(
+        letter("In-Reply-To: <b@c>", "References: <a@c> <b@c>", f"To: a+so-{TOKEN}@contoso.com")
+    ) == [
+        Clue("In-Reply-To", message_id="b@c"),
+        Clue("References", message_id="a@c"),
+        Clue("token in the address", token=TOKEN),
+    ]
+    assert clues(letter()) == []
 
 
 def test_a_report_of_exim_has_its_fields_in_another_order() -> None:
