@@ -9,11 +9,12 @@
     ingest.keep()             transaction 1: raw bytes and identity, state *received*
     parsing.parse()           bytes to Parsed, in a child process with limits
     routing.route()           for whom, and by which rule
+    comeback.ties()           which message of ours it answers, or reports on
     ingest.deliver()          transaction 2: headers, attachments, deliveries
     transport.dispose()       after that commit: delete, or mark as read
     leases.release()          backoff decides when to come again; alerts are raised or resolved
 
-States: received → delivered | quarantined → (delivered | discarded).
+States: received → delivered | quarantined → (delivered | discarded) | discarded, when it is for nobody.
 
 The law: network and `transaction.atomic` never nest; commit, then tell the server. A message is
 never to blame for its batch: only an attempt of its own counts, and the third failure quarantines it.
