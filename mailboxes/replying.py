@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from uuid import UUID
 
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -45,8 +44,6 @@ def begun(message: Message, how: How, by: User, senders: Sequence[Mailbox]) -> O
     answer.references = " ".join(chain([*_references(message), message.message_id]))
     if how is How.FORWARD:
         answer.answers = None
-    elif (conversation := _conversation_of(message)) is not None:
-        answer.conversation = conversation
     return answer
 
 
@@ -74,12 +71,6 @@ def taken_out(message: Message, numbers: Iterable[int]) -> list[File]:
     found = take_out(message.raw, list(parts), message.shows_forwarded) if parts else {}
     data = {} if isinstance(found, Poison) else found
     return [File(parts[number].name, parts[number].content_type, octets) for number, octets in data.items()]
-
-
-def _conversation_of(message: Message) -> UUID | None:
-    answered = OutgoingMessage.objects.filter(came_back__message=message).first()
-    earlier = answered or OutgoingMessage.objects.filter(answers=message).order_by("pk").first()
-    return earlier.conversation if earlier else None
 
 
 def _fields(message: Message) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from django.conf import settings as django_settings
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, path
-from django.views.generic import RedirectView
 
 from .views import (
     alerts,
@@ -73,7 +72,6 @@ urlpatterns: list[URLPattern] = [
     path("mailboxes/<int:pk>/reconcile/", ledger.reconcile, name="mailbox-reconcile"),
     path("mailboxes/<int:pk>/collect/", mailbox_commands.collect, name="mailbox-collect"),
     # What everyone has: the own mailbox, preferences.
-    path("outbox/<int:pk>/", RedirectView.as_view(url="/"), name="outbox-message"),  # until its page is here
     path("my-mailbox/", my_mailbox.my_mailbox, name="my-mailbox"),
     path("my-mailbox/results/", my_mailbox.results, name="my-mailbox-results"),
     path("my-queues/", own_queues.own_queues, name="own-queues"),

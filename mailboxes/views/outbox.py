@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from .. import outbox
 from ..access import person, signed_in
+from ..correspondence import conversation
 from ..models import OutgoingFile, OutgoingMessage, OutgoingState
 from ..models.outgoing import UNFINISHED, WAITING
 from ..standing import Office
@@ -103,7 +104,7 @@ def message(request: HttpRequest, pk: int) -> HttpResponse:
         "text": list(paragraphs(found.text)),
         "files": found.files.defer("data"),
         "commands": [name for name, (_, states, _) in COMMANDS.items() if found.state in states],
-        "is_own_draft": found.is_draft,
+        "conversation": conversation(found, person(request)),
     }
     return render(request, "mailboxes/outbox_message.html", context)
 
