@@ -1,4 +1,4 @@
-"""The memory twin: a mail server that is a Python object, and the transport that collects from it.
+"""The memory twin: a mail server that is a Python object, and the transports that collect from it and send to it.
 
 It keeps every promise of the seam as the real ones do (one suite of tests proves all of them), so that whatever
 stands above the seam can be tried without a network. In two flavours: with folders in a lasting order, numbered
@@ -19,19 +19,25 @@ from emailprofiles.errors import (
     ConnectionLost,
     FolderMissing,
     FolderReadOnly,
+    MailError,
+    MessageTooLarge,
     MessageUnavailable,
+    OutcomeUnknown,
+    RecipientRefused,
     SettingsIncomplete,
     SignInRefused,
     at_step,
 )
 from emailprofiles.transports.reach import in_lines
-from emailprofiles.transports.seam import IncomingTransport
+from emailprofiles.transports.seam import IncomingTransport, OutgoingTransport
 from emailprofiles.wire import (
     UNDELIVERABLE,
+    Anonymous,
     Credentials,
     Disposal,
     Disposed,
     Endpoint,
+    Envelope,
     Fetched,
     Folder,
     Listed,
@@ -82,6 +88,9 @@ class MemoryServer:
 
     def __init__(self, people: dict[str, str], *, lasting_order: bool = True) -> None:
         self.people = people
+        self.max_octets = 1_000_000
+        self.refuses: dict[str, MailError] = {}  # recipient, "MAIL" or "DATA" → what is said to it
+        self.loses_replies = False
         self.lasting_order = lasting_order
         self.folders: dict[str, dict[str, Contents]] = defaultdict(lambda: {INBOX: Contents()})
 
@@ -93,6 +102,15 @@ class MemoryServer:
         self, credentials: Credentials, folder: str = INBOX, endpoint: Endpoint = HERE
     ) -> MemoryTransport:
         return MemoryTransport(self, endpoint, credentials, folder)
+
+    def outgoing(self, credentials: Credentials, endpoint: Endpoint = HERE) -> MemoryOutgoing:
+        return MemoryOutgoing(self, endpoint, credentials)
+
+    def signed_in(self, who: Credentials) -> str:
+        """Whose mailbox these credentials open; raises SignInRefused."""
+        if not isinstance(who, Password) or self.people.get(who.username) != who.password:
+            raise SignInRefused(who.username if isinstance(who, Password) else "")
+        return who.authorize_as or who.username
 
 
 class MemoryTransport(IncomingTransport):
@@ -114,14 +132,8 @@ class MemoryTransport(IncomingTransport):
             yield Step(StepName.TLS, "nothing leaves this process")
         yield Step(StepName.GREETING, "memory")
         with at_step(StepName.SIGNED_IN):
-            self._user = self._signed_in()
+            self._user = self.server.signed_in(self.credentials)
         yield Step(StepName.SIGNED_IN, self._user)
-
-    def _signed_in(self) -> str:
-        who = self.credentials
-        if not isinstance(who, Password) or self.server.people.get(who.username) != who.password:
-            raise SignInRefused(who.username if isinstance(who, Password) else "")
-        return who.authorize_as or who.username
 
     def close(self) -> None:
         self._user = self._seen = None
@@ -266,6 +278,80 @@ class MemoryTransport(IncomingTransport):
             raise FolderReadOnly(folder)
         contents.take(in_lines(raw), datetime.now(UTC), is_read=True)
         return True
+
+
+class MemoryOutgoing(OutgoingTransport):
+    """Hands mail to a `MemoryServer`, which puts it into the INBOX of its people and refuses everybody else."""
+
+    def __init__(self, server: MemoryServer, endpoint: Endpoint, credentials: Credentials) -> None:
+        super().__init__(endpoint, credentials)
+        self.server = server
+        self._is_open = False
+        self._accepted: list[str] = []
+
+    def connect_steps(self) -> Iterator[Step]:
+        yield Step(StepName.NAME, self.endpoint.host)
+        yield Step(StepName.PORT, f"{self.endpoint.host} port {self.endpoint.port}")
+        if self.endpoint.security is not Security.NONE:
+            yield Step(StepName.TLS, "nothing leaves this process")
+        yield Step(StepName.GREETING, "memory")
+        if not isinstance(self.credentials, Anonymous):
+            with at_step(StepName.SIGNED_IN):
+                user = self.server.signed_in(self.credentials)
+            yield Step(StepName.SIGNED_IN, user)
+        self._is_open = True
+
+    def close(self) -> None:
+        self._is_open = False
+
+    def envelope_steps(self, sender: str, recipient: str) -> Iterator[Step]:
+        self._demand_open()
+        with at_step(StepName.SENDER):
+            self._ask("MAIL", sender)
+        yield Step(StepName.SENDER, sender)
+        with at_step(StepName.RECIPIENT):
+            if (refusal := self._refusal(recipient)) is not None:
+                raise refusal
+        yield Step(StepName.RECIPIENT, recipient)
+
+    def offer(self, envelope: Envelope) -> dict[str, MailError | None]:
+        self._demand_open()
+        self._accepted = []
+        if envelope.size > self.server.max_octets:
+            raise MessageTooLarge(f"{envelope.size:,} octets, where {self.server.max_octets:,} are accepted")
+        self._ask("MAIL", envelope.sender)
+        answers = {one: self._refusal(one) for one in envelope.recipients}
+        self._accepted = [one for one, refusal in answers.items() if refusal is None]
+        return answers
+
+    def hand_over(self, raw: bytes) -> str:
+        self._demand_open()
+        accepted, self._accepted = self._accepted, []
+        self._ask("DATA", "")
+        for one in accepted:
+            self.server.receive(one.partition("@")[0], in_lines(raw))
+        if self.server.loses_replies:
+            self._is_open = False
+            raise OutcomeUnknown(self.endpoint.host)
+        return "250 taken"
+
+    def withdraw(self) -> None:
+        self._demand_open()
+        self._accepted = []
+
+    def _refusal(self, recipient: str) -> MailError | None:
+        if recipient in self.server.refuses:
+            return self.server.refuses[recipient]
+        known = recipient.partition("@")[0] in self.server.people
+        return None if known else RecipientRefused(recipient)
+
+    def _ask(self, verb: str, seen: str) -> None:
+        if (refusal := self.server.refuses.get(verb)) is not None:
+            raise type(refusal)(seen or refusal.seen, server_words=refusal.server_words)
+
+    def _demand_open(self) -> None:
+        if not self._is_open:
+            raise ConnectionLost(self.endpoint.host)
 
 
 def _head(raw: bytes) -> bytes:
