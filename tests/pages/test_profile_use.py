@@ -98,7 +98,7 @@ def test_an_open_circuit_says_when_the_server_is_asked_again(
 
     text = says(page(amaras, profile))
 
-    assert f"Circuit Open asked again at {again:%H:%M}" in text
+    assert f"Circuit Open Incoming asked again at {again:%H:%M}" in text
     assert "1 waiting" in text
 
 
