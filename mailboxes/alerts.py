@@ -59,6 +59,10 @@ def uncertain_cause(mailbox_id: int) -> str:
     return f"outbox:uncertain:{mailbox_id}"
 
 
+def copies_cause(mailbox_id: int) -> str:
+    return f"outbox:copies:{mailbox_id}"
+
+
 def storm_cause(mailbox_id: int) -> str:
     return f"outbox:storm:{mailbox_id}"
 
@@ -131,6 +135,23 @@ def outbox_old(mailbox: Mailbox, count: int, why: str, since: datetime) -> None:
     )
     about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
     _raise(age_cause(mailbox.pk), sentences, level=AlertLevel.WARNING, **about)
+
+
+def copies_not_kept(mailbox: Mailbox, error: MailError) -> None:
+    """Mail leaves, and the folder on the server that is to hold a copy of it does not get one."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: copies of sent mail cannot be kept",
+        why=f"{error}.",
+        what_we_do="Mail is sent as always, and stands in the outbox. Its copy is tried again at longer and longer "
+        "intervals, up to an hour; three days after a message was sent it is given up. One that is too large for the "
+        "server is not tried again.",
+        what_you_can_do="Look at the incoming server and at the folder for copies of sent mail in the profile: this "
+        "account must be able to sign in and to write there, and needs room. To do without copies, leave that folder "
+        "empty.",
+        server_words=error.server_words,
+    )
+    about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
+    _raise(copies_cause(mailbox.pk), sentences, level=AlertLevel.WARNING, **about)
 
 
 def automatic_storm(mailbox: Mailbox, cause: str, why: str) -> None:

@@ -142,8 +142,7 @@ def queue(message: OutgoingMessage) -> OutgoingMessage:
     if len(raw) > settings.max_message_octets:
         raise ValidationError({"files": _too_large(len(raw), settings)})
     message.size, message.queued_at, message.state = len(raw), clock.now(), OutgoingState.QUEUED
-    profile = mailbox.server_profile
-    message.copy_wanted = bool(getattr(profile, "sent_folder", "")) if profile else False
+    message.copy_wanted = _keeps_copies(mailbox)
     with transaction.atomic():
         _lock(message, OutgoingState.DRAFT, otherwise="This message is queued already.")
         message.why = message.advice = message.server_words = ""
@@ -273,6 +272,10 @@ def _never_answered(message: OutgoingMessage) -> str:
     return f"Nothing answers “{answered}” by itself: {why}." if why else ""
 
 
+def _keeps_copies(mailbox: Mailbox) -> bool:
+    return mailbox.server_profile is not None and mailbox.server_profile.keeps_copies
+
+
 def _too_large(octets: int, settings: EmailConfigurationSettings) -> str:
     return (
         f"The message would be {octets / 1_000_000:.1f} MB; at most {settings.max_message_size_mb} MB are sent. "
@@ -337,6 +340,7 @@ def send_again(message: OutgoingMessage) -> None:
         )
         locked.attempts, locked.queued_at = 0, clock.now()
         locked.why = locked.advice = locked.server_words = ""
+        locked.copy_wanted = locked.copied_at is None and _keeps_copies(locked.mailbox)
         locked.save(update_fields=["attempts", "queued_at", "why", "advice", "server_words"])
         follow(locked)
     alerts.outbox_uncertain(locked.mailbox)
@@ -416,7 +420,8 @@ def follow(message: OutgoingMessage, error: MailError | None = None) -> None:
         message.why = message.advice = message.server_words = ""
     elif error is not None:
         message.why, message.advice, message.server_words = f"{error}.", error.advice, error.server_words
-    message.copy_wanted = message.copy_wanted and state != OutgoingState.FAILED
+    if state == OutgoingState.FAILED and OutgoingState.SENT not in states:
+        message.copy_wanted = False  # nobody got it
     message.save(
         update_fields=[
             "state",

@@ -49,6 +49,7 @@ class OutgoingMessage(models.Model):
 
     `queued_at` is its place in the order; `next_attempt_at` is not before when it is tried again; `attempts` counts
     what a server said of it, not how often there was no server. `sending_since` is set while nobody knows.
+    `copy_wanted` until a copy is kept in a folder of the server, or given up; `next_attempt_at` counts for that, too.
     """
 
     mailbox = models.ForeignKey(Mailbox, models.PROTECT, related_name="outgoing", db_index=False)

@@ -150,14 +150,25 @@ def due(moment: datetime, *, among: Q | None = None, held: bool = False) -> Quer
 
 
 def due_to_send(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:
-    """The same for outgoing directions in whose outbox something waits whose time has come."""
-    waiting = OutgoingMessage.objects.filter(to_be_sent(moment)).order_by()
-    return _due(Direction.OUTGOING, moment, among, held).filter(mailbox__in=waiting.values("mailbox"))
+    """The same for outgoing directions in whose outbox something waits whose time has come, be it for its copy."""
+    messages = OutgoingMessage.objects.order_by().values("mailbox")
+    to_send, to_copy = messages.filter(to_be_sent(moment)), messages.filter(waits_for_copy(), _now(moment))
+    states = _due(Direction.OUTGOING, moment, among, held)
+    return states.filter(Q(mailbox__in=to_send) | Q(mailbox__in=to_copy))
 
 
 def to_be_sent(moment: datetime) -> Q:
     """Messages that a pass would take up, or that a dead one left behind."""
-    return Q(state__in=UNFINISHED) & (Q(next_attempt_at=None) | Q(next_attempt_at__lte=moment))
+    return Q(state__in=UNFINISHED) & _now(moment)
+
+
+def waits_for_copy() -> Q:
+    """Messages that have left, of which a copy is to be kept on the server, now or later."""
+    return Q(copy_wanted=True, finished_at__isnull=False)
+
+
+def _now(moment: datetime) -> Q:
+    return Q(next_attempt_at=None) | Q(next_attempt_at__lte=moment)
 
 
 def _due(direction: Direction, moment: datetime, among: Q | None, held: bool) -> QuerySet[SyncState]:

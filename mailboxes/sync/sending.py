@@ -36,7 +36,7 @@ from ..models import (
 )
 from ..models.outgoing import WAITING
 from ..outbox import follow
-from . import leases
+from . import copies, leases
 from .errands import Errand
 from .incoming import BrokenOff
 
@@ -52,31 +52,41 @@ LATER_IN_A_ROW = 3
 
 @dataclass(slots=True)
 class Sent:
-    """What a pass did, in messages; `more` when it stopped before its outbox was empty."""
+    """What a pass did, in messages; `more` when it stopped before its outbox was empty.
+
+    `server_answered` when there was something to send, and the server let us in.
+    """
 
     sent: int = 0
     deferred: int = 0
     failed: int = 0
     uncertain: int = 0
     more: bool = False
+    server_answered: bool = False
 
 
 def send(errand: Errand, stopping: Callable[[], bool]) -> Sent:
-    """Send what is due. Raises MailError for what the server does until it has let us in, BrokenOff for what it does
-    then, LeaseLost when this direction is not ours any more."""
+    """Send what is due, then keep copies of it. Raises MailError for what the server does until it has let us in,
+    BrokenOff for what it does then, LeaseLost when this direction is not ours any more."""
     leave_to_people(OutgoingMessage.objects.filter(mailbox=errand.mailbox, state=OutgoingState.SENDING))
     run = Sending(errand, stopping)
-    if not run.waiting().exists():
-        return run.tally
-    with connections.open_outgoing(errand.mailbox) as server:
+    if run.waiting(run.started_at).exists():
+        _empty(run)
+    if not run.tally.more:
+        run.tally.more = copies.keep(errand, run.must_make_room)
+    return run.tally
+
+
+def _empty(run: Sending) -> None:
+    with connections.open_outgoing(run.mailbox) as server:
         server.connect()
+        run.tally.server_answered = True
         try:
             run.through(server)
         except MailError as error:
             raise BrokenOff(error) from error
         finally:
             run.flush()
-    return run.tally
 
 
 @dataclass(slots=True)
@@ -140,10 +150,10 @@ class Sending:
         self._outcome: Outcome | None = None
         self._held: dict[datetime, list[int]] = {}
 
-    def waiting(self) -> QuerySet[OutgoingMessage]:
-        """What was due when the pass began, in order."""
+    def waiting(self, moment: datetime) -> QuerySet[OutgoingMessage]:
+        """What is due at this moment, in order."""
         rows = OutgoingMessage.objects.filter(
-            leases.to_be_sent(self.started_at), mailbox=self.mailbox, state__in=WAITING
+            leases.to_be_sent(moment), mailbox=self.mailbox, state__in=WAITING
         )
         return rows.order_by("queued_at", "pk")
 
@@ -167,9 +177,13 @@ class Sending:
         tests = ConfigurationTest.objects.filter(mailbox=self.mailbox, finished_at=None)
         return self.stopping() or tests.exists()
 
+    def must_make_room(self) -> bool:
+        """The same for copies, which mail that was queued meanwhile does not wait for."""
+        return self.must_yield() or self.waiting(leases.now()).exists()
+
     def _in_order(self) -> Iterator[OutgoingMessage]:
         """Read in portions, each behind the one before."""
-        rows = self.waiting().select_related("original").prefetch_related("recipients")
+        rows = self.waiting(self.started_at).select_related("original").prefetch_related("recipients")
         behind = Q()
         while portion := list(rows.filter(behind)[:PORTION]):
             yield from portion

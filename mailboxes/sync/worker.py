@@ -389,6 +389,9 @@ def succeeded(errand: Errand, tally: Tally | Sent) -> None:
     again: dict[str, object] = {} if tally.more else {"next_run_at": _next_cycle(profile, now)}
     if direction == Direction.OUTGOING and not tally.more:  # due when something waits
         again = {"next_run_at": now}
+    if isinstance(tally, Sent) and not tally.server_answered:  # nobody asked it, so nothing is known of it
+        leases.release(errand.lease, **again)
+        return
     leases.release(errand.lease, failures=0, failing_since=None, last_error="", last_success_at=now, **again)
     circuits = ServerCircuit.objects.filter(profile=profile, direction=direction)
     if errand.is_in_trouble and circuits.delete()[0]:
