@@ -407,14 +407,20 @@ _MOST_URGENT = (
 )
 
 
-def follow(message: OutgoingMessage, error: MailError | None = None) -> None:
-    """Let a message stand as its recipients do, in the caller's transaction; `error` is why it stands no better."""
-    states = set(OutgoingRecipient.objects.filter(message=message).values_list("state", flat=True))
+def follow(message: OutgoingMessage) -> None:
+    """Let a message stand as its recipients do, in the caller's transaction."""
+    stand(message, OutgoingRecipient.objects.filter(message=message).values_list("state", flat=True))
+
+
+def stand(message: OutgoingMessage, recipients: Iterable[str], error: MailError | None = None) -> None:
+    """The same for who knows how these stand; `error` is why the message stands no better."""
+    states = set(recipients)
     state, moment = next(one for one in _MOST_URGENT if one in states), clock.now()
-    wait = backoff.delay(max(message.attempts, 1), random.SystemRandom())
     message.state = state
     message.sending_since = message.sending_since if state == OutgoingState.SENDING else None
-    message.next_attempt_at = moment + wait if state == OutgoingState.DEFERRED else None
+    message.next_attempt_at = None
+    if state == OutgoingState.DEFERRED:
+        message.next_attempt_at = moment + backoff.delay(max(message.attempts, 1), random.SystemRandom())
     message.finished_at = None if state in (*UNFINISHED, OutgoingState.UNCERTAIN) else moment
     if state == OutgoingState.SENT:
         message.why = message.advice = message.server_words = ""

@@ -8,6 +8,7 @@ server's reply is committed, nobody but the server knows: such a message is *unc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,7 +36,7 @@ from ..models import (
     SyncState,
 )
 from ..models.outgoing import WAITING
-from ..outbox import follow
+from ..outbox import follow, stand
 from . import copies, leases
 from .errands import Errand
 from .incoming import BrokenOff
@@ -149,6 +150,7 @@ class Sending:
         self.queues = _Queues(self.started_at)
         self._outcome: Outcome | None = None
         self._held: dict[datetime, list[int]] = {}
+        self._is_waited_for, self._asked_at = False, float("-inf")
 
     def waiting(self, moment: datetime) -> QuerySet[OutgoingMessage]:
         """What is due at this moment, in order."""
@@ -173,9 +175,11 @@ class Sending:
             self._one(server, message)
 
     def must_yield(self) -> bool:
-        """The engine stops, or somebody waits for a test of this mailbox."""
-        tests = ConfigurationTest.objects.filter(mailbox=self.mailbox, finished_at=None)
-        return self.stopping() or tests.exists()
+        """The engine stops, or somebody waits for a test of this mailbox, which is asked once a second."""
+        if time.monotonic() - self._asked_at >= 1:
+            tests = ConfigurationTest.objects.filter(mailbox=self.mailbox, finished_at=None)
+            self._is_waited_for, self._asked_at = tests.exists(), time.monotonic()
+        return self.stopping() or self._is_waited_for
 
     def must_make_room(self) -> bool:
         """The same for copies, which mail that was queued meanwhile does not wait for."""
@@ -317,9 +321,8 @@ class Sending:
         self._outcome = outcome
         if outcome.states.keys() != {OutgoingState.SENT}:
             self.flush()
-            if outcome.message.state == OutgoingState.DEFERRED and outcome.message.attempts < HOLDS:
-                until = outcome.message.next_attempt_at
-                assert until is not None
+            until = outcome.message.next_attempt_at
+            if until and outcome.message.state == OutgoingState.DEFERRED and outcome.message.attempts < HOLDS:
                 for one in outcome.states.get(OutgoingState.DEFERRED, ()):
                     self.queues.hold(one.address, _order(outcome.message), until)
 
@@ -365,12 +368,18 @@ def _said(error: MailError) -> str:
 def note(outcome: Outcome, tally: Sent) -> None:
     """Write what came of an attempt; the caller holds the lease, in a transaction."""
     moment, message = leases.now(), outcome.message
+    still_waits = OutgoingMessage.objects.select_for_update().filter(pk=message.pk, state__in=WAITING)
+    if not outcome.handed_over and not still_waits.exists():
+        return  # a person took it back while the server was asked
+    alike: dict[tuple[OutgoingState, str], list[int]] = {}
     for state, recipients in outcome.states.items():
         for one in recipients:
-            one.state, one.said, one.changed_at = state, outcome.said[one.pk], moment
-        OutgoingRecipient.objects.bulk_update(recipients, ["state", "said", "changed_at"])
+            one.state = state
+            alike.setdefault((state, outcome.said[one.pk]), []).append(one.pk)
+    for (state, said), keys in alike.items():
+        OutgoingRecipient.objects.filter(pk__in=keys).update(state=state, said=said, changed_at=moment)
     message.attempts += bool(outcome.states.keys() - {OutgoingState.QUEUED})
-    follow(message, outcome.error)
+    stand(message, (one.state for one in message.recipients.all()), outcome.error)
     tally.sent += message.state == OutgoingState.SENT
     tally.deferred += message.state == OutgoingState.DEFERRED
     tally.failed += message.state == OutgoingState.FAILED

@@ -178,6 +178,57 @@ def pages_of_messages(*, number: int) -> None:
     print("\n" + json.dumps(pages.costs(pages.OF_MESSAGES)))
 
 
+def outbox(*, number: int, port: int) -> None:
+    """So many queued messages of one mailbox, all to one person, whose server is at this port."""
+    from django.utils import timezone
+
+    from emailprofiles.models import EmailServerProfile
+    from mailboxes.models import Mailbox, OutgoingMessage, OutgoingOriginal, OutgoingRecipient, SyncState
+    from tests.benchmarks import sending
+
+    amara, profile = _office(port)
+    server = {"outgoing_host": sending.HOST, "outgoing_port": port, "outgoing_security": "none"}
+    EmailServerProfile.objects.update(authenticate_using="anonymous", incoming_host="", **server)
+    mailbox = amara.mailbox
+    mailbox.server_profile = profile
+    mailbox.outgoing_method, mailbox.approval = "server_side", "approved"
+    mailbox.save()
+    mailbox = Mailbox.objects.select_related("server_profile").get(pk=mailbox.pk)
+    SyncState.objects.filter(mailbox=mailbox, direction="outgoing").update(
+        enabled=True,
+        test_status="success",
+        tested_mailbox_version=mailbox.connection_version,
+        tested_profile_version=mailbox.profile_version,
+    )
+    letters = [sending.letter(n) for n in range(number)]
+    messages = OutgoingMessage.objects.bulk_create(
+        OutgoingMessage(
+            mailbox=mailbox,
+            state="queued",
+            subject=f"Order {n}",
+            message_id=f"{n}.sending@contoso.com",
+            queued_at=timezone.now(),
+            size=len(raw),
+        )
+        for n, raw in enumerate(letters)
+    )
+    OutgoingOriginal.objects.bulk_create(
+        OutgoingOriginal(message=message, raw=raw) for message, raw in zip(messages, letters, strict=True)
+    )
+    OutgoingRecipient.objects.bulk_create(
+        OutgoingRecipient(message=message, address=sending.RECIPIENT, state="queued") for message in messages
+    )
+
+
+def send() -> None:
+    """One engine empties the outbox; the answer is how many left."""
+    from mailboxes.sync.worker import Engine
+
+    engine = Engine(1)
+    clock.tell(lambda: engine.run_once().sent)
+    engine.shut_down()
+
+
 def due() -> None:
     """Have all mailboxes polled again, as if the interval had passed."""
     from mailboxes.models import SyncState
@@ -201,6 +252,8 @@ STEPS: dict[str, Callable[..., None]] = {
     "boxes": boxes,
     "test_and_enable": test_and_enable,
     "synchronize": synchronize,
+    "outbox": outbox,
+    "send": send,
     "due": due,
     "pages_of_mailboxes": pages_of_mailboxes,
     "pages_of_messages": pages_of_messages,

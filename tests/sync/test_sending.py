@@ -435,6 +435,23 @@ def test_what_waits_can_be_taken_back_and_is_a_draft_again(sender: Sender, postb
         outbox.cancel(of(message))
 
 
+def test_what_is_taken_back_while_the_server_is_asked_stays_a_draft(transactional_db: None) -> None:
+    class Slow(Postbox):
+        def reply(self, said: str) -> bytes:
+            if said.startswith("RCPT"):
+                outbox.cancel(message)
+            return super().reply(said)
+
+    postbox = Slow(says={"RCPT": b"450 4.2.0 later\r\n"})
+    with postbox.serve() as server:
+        sender = sender_on(server.port)
+        message = sender.write()
+        sender.run()
+        stored = of(message)
+        assert (stored.state, stored.why, stored.next_attempt_at) == ("draft", "", None)
+        assert people(message) == {"boris@example.org": "draft"}
+
+
 def test_send_now_does_not_wait_for_the_time_of_a_deferred_message(sender: Sender, postbox: Postbox) -> None:
     postbox.says["RCPT"] = b"450 4.2.0 later\r\n"
     message = sender.write()
