@@ -368,8 +368,7 @@ def _said(error: MailError) -> str:
 def note(outcome: Outcome, tally: Sent) -> None:
     """Write what came of an attempt; the caller holds the lease, in a transaction."""
     moment, message = leases.now(), outcome.message
-    still_waits = OutgoingMessage.objects.select_for_update().filter(pk=message.pk, state__in=WAITING)
-    if not outcome.handed_over and not still_waits.exists():
+    if not outcome.handed_over and not _still_waits(message):
         return  # a person took it back while the server was asked
     alike: dict[tuple[OutgoingState, str], list[int]] = {}
     for state, recipients in outcome.states.items():
@@ -384,6 +383,11 @@ def note(outcome: Outcome, tally: Sent) -> None:
     tally.deferred += message.state == OutgoingState.DEFERRED
     tally.failed += message.state == OutgoingState.FAILED
     tally.uncertain += message.state == OutgoingState.UNCERTAIN
+
+
+def _still_waits(message: OutgoingMessage) -> bool:
+    rows = OutgoingMessage.objects.select_for_update().filter(pk=message.pk, state__in=WAITING)
+    return rows.exists()
 
 
 def leave_to_people(sending: QuerySet[OutgoingMessage]) -> int:
