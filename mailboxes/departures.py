@@ -126,6 +126,7 @@ def _kept_by_its_mailbox(mailbox: Mailbox) -> Iterable[str]:
             "message waits for it in quarantine",
             "messages wait for it in quarantine",
         ),
+        (mailbox.outgoing.order_by(), "message was written from it", "messages were written from it"),
         (mailbox.tests.order_by(), "test of its mailbox was run", "tests of its mailbox were run"),
     )
     for rows, one, many in kept:

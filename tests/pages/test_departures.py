@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import departures
-from mailboxes.models import Alert, ConfigurationTest, Mailbox, Queue, User
+from mailboxes.models import Alert, ConfigurationTest, Mailbox, OutgoingMessage, Queue, User
 from mailboxes.roles import Role, set_role
 from tests.conftest import Office
 from tests.pages.letters import collected, delivered
@@ -274,6 +274,10 @@ def waits(office: Office, mailbox: Mailbox) -> None:
     collected(office.collection, state="quarantined", reason="address_pending", waiting_for=mailbox)
 
 
+def writes(office: Office, mailbox: Mailbox) -> None:
+    OutgoingMessage.objects.create(mailbox=mailbox, written_by=office.amara)
+
+
 def is_tested(office: Office, mailbox: Mailbox) -> None:
     ConfigurationTest.request(mailbox, office.amara)
 
@@ -288,6 +292,7 @@ def signs_in(office: Office, mailbox: Mailbox) -> None:
 
 
 HOLDS: list[tuple[Callable[[Office, Mailbox], None], str]] = [
+    (writes, "1 message was written from it."),
     (collects, "1 message was collected from its mailbox."),
     (receives, "1 message was delivered to it."),
     (waits, "1 message waits for it in quarantine."),

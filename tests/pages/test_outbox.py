@@ -196,6 +196,47 @@ def test_a_reply_goes_to_who_wrote_and_stays_in_the_conversation(
     assert len(set(OutgoingMessage.objects.values_list("conversation", flat=True))) == 1
 
 
+HOSTILE = (
+    b"From: =?utf-8?q?Eve=0D=0ABcc:_victim@example.org?= <eve@example.org>\r\n"
+    b"Reply-To: =?utf-8?q?a=0D=0ABcc:_victim@example.org?= <eve@example.org>, not an address <>, <a@b>@c\r\n"
+    b"Message-ID: <x y\x00z\xff\r\n Bcc: victim@example.org>\r\n"
+    b"References: <a@b> <c\x0b@d> <" + b"e" * 3000 + b"@f> no-brackets\r\n"
+    b"Subject: =?utf-8?q?Hello=0D=0ABcc:_victim@example.org?=\r\n\r\nHi\r\n"
+)
+
+
+@pytest.mark.parametrize("how", ["reply", "all", "forward"])
+def test_an_answer_to_a_malformed_mail_carries_nothing_of_it_into_the_header(
+    hers: Client, office: Office, priya: User, how: str
+) -> None:
+    found = parse(HOSTILE)
+    asked = delivered(
+        office.collection, priya.mailbox, 9, raw=HOSTILE, subject=found.subject, sender=found.sender,
+        sender_name=found.sender_name, message_id=found.message_id,
+    )  # fmt: skip
+    form = page(hers, f"{NEW}?answers={asked.pk}&how={how}")
+    subject = re.search(r'name="subject" value="([^"]*)"', form)
+    assert subject
+    answer = typed(priya.mailbox, answers=asked.pk, how=how, subject=subject[1], to="Eve <eve@example.org>")
+    assert hers.post(NEW, answer).status_code == 302
+    raw = OutgoingMessage.objects.get().raw
+    assert b"\nBcc" not in raw.partition(b"\r\n\r\n")[0]
+    assert parse(raw).to == ("eve@example.org",)
+    assert max(map(len, raw.split(b"\r\n"))) < 998
+
+
+def test_who_wrote_a_mail_without_an_address_is_nobody_to_answer_and_that_is_said(
+    hers: Client, office: Office, priya: User
+) -> None:
+    asked = delivered(
+        office.collection, priya.mailbox, 8, raw=b"Subject: x\r\n\r\nHi", sender="", sender_name=""
+    )
+    form = page(hers, f"{NEW}?answers={asked.pk}&how=reply")
+    assert "somebody wrote:" in form
+    response = hers.post(NEW, typed(priya.mailbox, answers=asked.pk, how="reply", to=""))
+    assert "Name at least one recipient." in response.content.decode()
+
+
 def test_nobody_answers_or_forwards_what_they_may_not_see(hers: Client, office: Office, priya: User) -> None:
     secret = delivered(office.collection, office.amara.mailbox, 4)
     for how in ("reply", "all", "forward"):
