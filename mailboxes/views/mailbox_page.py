@@ -39,6 +39,7 @@ from ..models import (
     User,
     Watch,
 )
+from ..models.outgoing import UNFINISHED
 from ..standing import Office, Precondition, Standing, approval_stops, preconditions, standing
 from ..survey import SHARE_LABELS, is_whole, scope
 from .frame import engine_silence
@@ -190,9 +191,16 @@ def _checks(mailbox: Mailbox, direction: str, office: Office, places: Places) ->
         return Checks(
             direction, f"{name} runs", f"{len(needs)} of {len(needs)} preconditions are met", checks
         )
-    return Checks(
-        direction, f"Why is {_in_prose(name)} not running?", f"Stopped by {unmet} of {len(needs)}.", checks
-    )
+    says = f"Stopped by {unmet} of {len(needs)}.{_what_waits(mailbox, direction)}"
+    return Checks(direction, f"Why is {_in_prose(name)} not running?", says, checks)
+
+
+def _what_waits(mailbox: Mailbox, direction: str) -> str:
+    """How much mail a stopped direction keeps from leaving; of incoming mail only the server knows."""
+    if direction != Direction.OUTGOING:
+        return ""
+    count = mailbox.outgoing.filter(state__in=UNFINISHED).count()
+    return f" {count} message{'s wait' if count != 1 else ' waits'} in its outbox." if count else ""
 
 
 def _in_prose(name: str) -> str:

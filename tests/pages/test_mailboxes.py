@@ -227,7 +227,7 @@ def test_the_list_asks_the_database_a_constant_number_of_times(
         Queue.objects.create(
             name=f"Queue {number}", email_address=f"q{number}@contoso.com", owner=office.amara
         )
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(25):
         desk.get("/mailboxes/")
 
 

@@ -106,6 +106,13 @@ def test_a_message_is_written_and_stands_in_the_outbox_with_the_reason_why_it_wa
     assert "Offer" in listed
 
 
+def test_the_page_of_a_stopped_mailbox_says_how_much_waits_in_its_outbox(hers: Client, priya: User) -> None:
+    assert "in its outbox" not in page(hers, reverse("my-mailbox"))
+    for _ in range(2):
+        written(priya.mailbox, priya, "queued")
+    assert "2 messages wait in its outbox." in page(hers, reverse("my-mailbox"))
+
+
 def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(hers: Client, priya: User) -> None:
     response = hers.post(NEW, typed(priya.mailbox, to="boris at example.org", text="A long letter"))
     shown = response.content.decode()
