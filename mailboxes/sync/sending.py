@@ -318,6 +318,7 @@ class Sending:
 
     def _take(self, outcome: Outcome) -> None:
         """Keep the outcome of a message that is sent for the next transaction; any other is written at once."""
+        self.flush()  # what was sent before, if no `_begin` took it along
         self._outcome = outcome
         if outcome.states.keys() != {OutgoingState.SENT}:
             self.flush()
