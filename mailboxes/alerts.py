@@ -30,7 +30,7 @@ from .models.state import SyncStates, vouched
 from .routing import REASON_LABELS, Reason
 
 QUARANTINE = "quarantine"
-OUTBOX_AGE = "outbox:age:"
+OUTBOX_AGE, OUTBOX_FAILED = "outbox:age:", "outbox:failed:"
 MOST_FAILING = "most-failing:"
 LATELY = timedelta(hours=1)
 
@@ -65,6 +65,10 @@ def copies_cause(mailbox_id: int) -> str:
 
 def storm_cause(mailbox_id: int) -> str:
     return f"outbox:storm:{mailbox_id}"
+
+
+def failed_cause(mailbox_id: int) -> str:
+    return f"{OUTBOX_FAILED}{mailbox_id}"
 
 
 def age_cause(mailbox_id: int) -> str:
@@ -152,6 +156,19 @@ def copies_not_kept(mailbox: Mailbox, error: MailError) -> None:
     )
     about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
     _raise(copies_cause(mailbox.pk), sentences, level=AlertLevel.WARNING, **about)
+
+
+def outbox_failed(mailbox: Mailbox, count: int, latest: str, why: str) -> None:
+    """Mail of this mailbox did not arrive; resolved when it was sent again, taken back, or is a week old."""
+    sentences = Sentences(
+        title=f"{mailbox.name}: {count} message{'s' if count != 1 else ''} could not be sent",
+        why=f"The latest, “{latest[:200]}”: {why or 'some recipients did not get it.'}",
+        what_we_do="It is not tried again by itself. All other mail goes on.",
+        what_you_can_do="Open the outbox under Failed: with each recipient stand the server's own words. Take the "
+        "message back to the drafts and put it right, or send it again.",
+    )
+    about = {"mailbox": mailbox, "direction": Direction.OUTGOING, "owner": mailbox.owner}
+    _raise(failed_cause(mailbox.pk), sentences, level=AlertLevel.WARNING, **about)
 
 
 def automatic_storm(mailbox: Mailbox, cause: str, why: str) -> None:

@@ -38,7 +38,7 @@ from .models import (
     TokenPlace,
     User,
 )
-from .models.outgoing import UNFINISHED, WAITING
+from .models.outgoing import UNDELIVERED, UNFINISHED, WAITING, failed_lately
 from .parsing import parse
 from .standing import Office, first_unmet
 from .sync import backoff
@@ -332,7 +332,7 @@ def hurry(mailboxes: Iterable[int], *, even_after_failures: bool = False) -> Non
 def send_again(message: OutgoingMessage) -> None:
     """Queue once more, with the same Message-ID, for those who do not have it: recipients of whom it failed, bounced
     or is uncertain. Raises ValidationError for a message without such."""
-    again = (OutgoingState.FAILED, OutgoingState.BOUNCED, OutgoingState.UNCERTAIN)
+    again = (*UNDELIVERED, OutgoingState.UNCERTAIN)
     with transaction.atomic():
         locked = _lock(message, *again, otherwise="This message is sent, or waits already.")
         locked.recipients.filter(state__in=again).update(
@@ -359,25 +359,36 @@ def say_it_arrived(message: OutgoingMessage, by: User) -> None:
 
 
 def cancel(message: OutgoingMessage) -> None:
-    """Take a message that waits back: it is a draft again; if some have it already, the others do not get it.
+    """Take back a message that waits, or that nobody got: it is a draft again. If some have it already, the others do
+    not get it any more.
 
-    Raises ValidationError when it is on its way, or has left.
+    Raises ValidationError when it is on its way, or there is nobody left to be kept from it.
     """
     with transaction.atomic():
         locked = _lock(
-            message, *WAITING, otherwise="This message does not wait any more: it cannot be taken back."
+            message,
+            *WAITING,
+            *UNDELIVERED,
+            otherwise="This message was sent, or is on its way.",
         )
-        if locked.recipients.exclude(state__in=WAITING).exists():
-            locked.recipients.filter(state__in=WAITING).update(
-                state=OutgoingState.FAILED, said="Cancelled before it was sent.", changed_at=clock.now()
-            )
+        waiting = locked.recipients.filter(state__in=WAITING)
+        if not locked.recipients.exclude(state__in=(*WAITING, *UNDELIVERED)).exists():
+            _back_to_drafts(locked)
+        elif waiting.update(
+            state=OutgoingState.FAILED, said="Cancelled before it was sent.", changed_at=clock.now()
+        ):
             follow(locked)
-            return
-        locked.recipients.update(state=OutgoingState.DRAFT, said="", changed_at=None)
-        locked.state, locked.next_attempt_at, locked.queued_at = OutgoingState.DRAFT, None, None
-        locked.why = locked.advice = locked.server_words = ""
-        locked.copy_wanted = False
-        locked.save()
+        else:
+            raise ValidationError("Some have this message: write a new one for those who do not.")
+
+
+def _back_to_drafts(message: OutgoingMessage) -> None:
+    message.recipients.update(state=OutgoingState.DRAFT, said="", changed_at=None)
+    message.state, message.next_attempt_at, message.queued_at = OutgoingState.DRAFT, None, None
+    message.finished_at = None
+    message.why = message.advice = message.server_words = ""
+    message.copy_wanted = False
+    message.save()
 
 
 def delete_draft(message: OutgoingMessage) -> None:
@@ -482,6 +493,24 @@ def watch_age() -> None:
         known = told.get(mailbox.pk)
         if known is None or known.why != why or not known.title.startswith(f"{mailbox.name}: {count} "):
             alerts.outbox_old(mailbox, count, why, since)
+
+
+def watch_failures() -> None:
+    """The same for the alert on mail that did not arrive."""
+    failed = OutgoingMessage.objects.filter(failed_lately()).order_by()
+    found = dict(failed.values_list("mailbox").annotate(count=Count("pk")))
+    opened = Alert.objects.filter(cause__startswith=alerts.OUTBOX_FAILED, resolved_at=None)
+    told = {alert.mailbox_id: alert for alert in opened.only("mailbox_id", "title", "why")}
+    for mailbox_id in told.keys() - found.keys():
+        alerts.resolve(alerts.failed_cause(mailbox_id or 0), "Sent again, taken back, or a week old.")
+    for mailbox in Mailbox.objects.select_related("owner").filter(pk__in=found):
+        latest = failed.filter(mailbox=mailbox).order_by("-finished_at").first()
+        known, count = told.get(mailbox.pk), found[mailbox.pk]
+        is_told = known is not None and known.title.startswith(f"{mailbox.name}: {count} ")
+        if latest is not None and not (
+            is_told and known is not None and known.why.endswith(latest.why or ".")
+        ):
+            alerts.outbox_failed(mailbox, count, str(latest), latest.why)
 
 
 def _deferred_why(mailbox: Mailbox) -> str:

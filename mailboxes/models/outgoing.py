@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from datetime import timedelta
 
 from django.db import models
 from django.db.models import Q
@@ -21,12 +22,24 @@ WAITING = (OutgoingState.QUEUED, OutgoingState.DEFERRED)
 """What a pass may take up."""
 UNFINISHED = (*WAITING, OutgoingState.SENDING)
 
+UNDELIVERED = (OutgoingState.FAILED, OutgoingState.BOUNCED)
+"""What did not reach somebody, as far as is known."""
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def new_token() -> str:
     """Twenty letters that nobody guesses (100 bits), the same whether a server keeps upper case or not."""
     return "".join(secrets.choice(_LETTERS) for _ in range(20))
+
+
+def failed_lately() -> Q:
+    """What did not arrive, for a week: people are told of it as long."""
+    moment = timezone.now()
+    # The first condition is for the index: nothing is tried for longer than a week.
+    return Q(state__in=UNDELIVERED, created_at__gt=moment - timedelta(days=21)) & Q(
+        finished_at__gt=moment - timedelta(days=7)
+    )
 
 
 class OutgoingMessages(models.QuerySet["OutgoingMessage"]):

@@ -341,6 +341,7 @@ class Engine:
         if time.monotonic() - self._outbox_watched_at > OUTBOX_SECONDS:
             self._outbox_watched_at = time.monotonic()
             outbox.watch_age()
+            outbox.watch_failures()
 
     def _failed(self, errand: Errand, why: str) -> None:
         with self._lock:

@@ -26,7 +26,7 @@ from .. import clock, roles
 from ..access import person, signed_in
 from ..models import Alert, EngineProcess, Mailbox, Message, MessageState, OutgoingMessage, OutgoingState
 from ..models.choices import Theme
-from ..models.outgoing import UNFINISHED
+from ..models.outgoing import UNFINISHED, failed_lately
 
 
 class PersonMiddleware:
@@ -143,9 +143,9 @@ class Frame:
 
     @cached_property
     def unsent(self) -> str:
-        """How many messages wait in the outbox, or for a person."""
-        waiting = (*UNFINISHED, OutgoingState.UNCERTAIN)
-        return _capped(OutgoingMessage.objects.visible_to(self.user).filter(state__in=waiting))
+        """How many messages wait in the outbox, or for a person, or did not arrive lately."""
+        waiting = Q(state__in=(*UNFINISHED, OutgoingState.UNCERTAIN)) | failed_lately()
+        return _capped(OutgoingMessage.objects.visible_to(self.user).filter(waiting))
 
     @cached_property
     def work(self) -> list[Entry]:

@@ -16,7 +16,7 @@ from .. import outbox
 from ..access import person, signed_in
 from ..correspondence import conversation
 from ..models import OutgoingFile, OutgoingMessage, OutgoingState
-from ..models.outgoing import UNFINISHED, WAITING
+from ..models.outgoing import UNDELIVERED, UNFINISHED, WAITING
 from ..standing import Office
 from .messages import HARMLESS_TYPES, download, page_of, paragraphs
 
@@ -26,7 +26,7 @@ AT_ONCE = 500
 VIEWS: dict[str, tuple[str, tuple[OutgoingState, ...]]] = {
     "waiting": ("Waiting", UNFINISHED),
     "uncertain": ("Uncertain", (OutgoingState.UNCERTAIN,)),
-    "failed": ("Failed", (OutgoingState.FAILED, OutgoingState.BOUNCED)),
+    "failed": ("Failed", UNDELIVERED),
     "sent": ("Sent", (OutgoingState.SENT,)),
     "drafts": ("Drafts", (OutgoingState.DRAFT,)),
 }
@@ -157,11 +157,11 @@ COMMANDS: dict[str, tuple[str, tuple[OutgoingState, ...], Act]] = {
     "now": ("Send now", WAITING, _send_now),
     "again": (
         "Send again",
-        (OutgoingState.FAILED, OutgoingState.BOUNCED, OutgoingState.UNCERTAIN),
+        (*UNDELIVERED, OutgoingState.UNCERTAIN),
         _send_again,
     ),
     "arrived": ("It arrived", (OutgoingState.UNCERTAIN,), _arrived),
-    "cancel": ("Cancel", WAITING, _cancel),
+    "cancel": ("Cancel", (*WAITING, *UNDELIVERED), _cancel),
 }
 
 

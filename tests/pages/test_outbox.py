@@ -308,6 +308,7 @@ def test_what_a_queue_sent_is_seen_by_its_members_and_drafts_by_their_writer_onl
         ("queued", "cancel", "draft"),
         ("deferred", "now", "queued"),
         ("failed", "again", "queued"),
+        ("failed", "cancel", "draft"),
         ("bounced", "again", "queued"),
         ("uncertain", "arrived", "sent"),
         ("uncertain", "again", "queued"),
@@ -330,7 +331,7 @@ def test_commands_for_many_say_for_how_many_and_why_not_for_the_rest(hers: Clien
     answer = hers.post(reverse("outbox-many"), {"command": "cancel", "pick": picks, "shown": ""}, follow=True)
     shown = answer.content.decode()
     assert "Cancel: done for 3 messages." in shown
-    assert "Not for 1: This message does not wait any more" in shown
+    assert "Not for 1: This message was sent, or is on its way" in shown
     assert sorted(OutgoingMessage.objects.values_list("state", flat=True)) == ["draft"] * 3 + ["sent"]
 
 

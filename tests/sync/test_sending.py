@@ -452,6 +452,42 @@ def test_what_is_taken_back_while_the_server_is_asked_stays_a_draft(transactiona
         assert people(message) == {"boris@example.org": "draft"}
 
 
+def test_what_nobody_got_goes_back_to_the_drafts_and_leaves_put_right(
+    sender: Sender, postbox: Postbox
+) -> None:
+    postbox.says["RCPT bors@example.org"] = b"550 5.1.1 unknown\r\n"
+    message = sender.write("bors@example.org")
+    sender.run()
+    outbox.watch_failures()
+    outbox.watch_failures()
+    alert = Alert.objects.get()
+    assert (alert.title, alert.times) == ("Amara: 1 message could not be sent", 1)
+    assert "bors@example.org" in alert.why
+    outbox.cancel(of(message))
+    outbox.watch_failures()
+    assert Alert.objects.get().resolved_at
+    outbox.save_draft(of(message), {"to": [Person("", "boris@example.org")]})
+    outbox.queue(of(message))
+    sender.run()
+    assert of(message).state == "sent"
+    assert people(message) == {"boris@example.org": "sent"}
+
+
+def test_what_some_have_is_not_taken_back_and_a_failure_is_told_for_a_week(
+    sender: Sender, postbox: Postbox
+) -> None:
+    postbox.says["RCPT never@example.org"] = b"550 5.1.1 unknown\r\n"
+    message = sender.write("yes@example.org", "never@example.org")
+    sender.run()
+    with pytest.raises(ValidationError, match="Some have this message"):
+        outbox.cancel(of(message))
+    assert of(message).state == "failed"
+    outbox.watch_failures()
+    with moved_on(days=8):
+        outbox.watch_failures()
+        assert Alert.objects.get().resolved_at
+
+
 def test_send_now_does_not_wait_for_the_time_of_a_deferred_message(sender: Sender, postbox: Postbox) -> None:
     postbox.says["RCPT"] = b"450 4.2.0 later\r\n"
     message = sender.write()
