@@ -15,11 +15,15 @@ Office = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account at the demo's mail servers; both its user name and its address sign in."""
+    """An account at the demo's mail servers; both its user name and its address sign in.
+
+    `copy_to` is where its forwarding rule hands a copy of everything, if it has one.
+    """
 
     username: str
     address: str
     password: str = field(repr=False)
+    copy_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,14 @@ def collection_address(office: Office) -> str:
 
 
 def people(office: Office, mail_password: str) -> list[Account]:
-    """One account for every user, queue and forward mailbox; all share one password."""
-    return [Account(username, address, mail_password) for username, address in _sign_ins(office)]
+    """One account for every user, queue and forward mailbox; all share one password. Whose mail comes in through
+    the forward mailbox has the forwarding rule for it."""
+    collection = collection_address(office)
+    forwarding = {one.address for one in occupants(office) if one.incoming == "forward"}
+    return [
+        Account(username, address, mail_password, collection if address in forwarding else "")
+        for username, address in _sign_ins(office)
+    ]
 
 
 def _occupant(entry: Office) -> Occupant:

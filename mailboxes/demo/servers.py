@@ -4,10 +4,12 @@ They run in one child process of their own, so that neither the engine nor the w
 them, and its store is memory: each start is an empty office with a new UIDVALIDITY. Three ports:
 
 * IMAP with UIDPLUS, MOVE and IDLE; every account signs in by user name or by address.
-* Submission (RFC 6409): sign-in required. Mail for the office is delivered, mail for anyone else is
-  accepted and goes no further, since nothing may leave this machine.
-* Inbound (RFC 5321): no sign-in; accepts mail for the office's accounts only, and is their final
-  delivery: it writes Return-Path, Delivered-To and Received (section 4.4).
+* Submission (RFC 6409): sign-in required. Mail for the office is delivered, mail for anyone else goes to
+  `outside`, since nothing may leave this machine.
+* Inbound (RFC 5321): no sign-in; accepts mail for the office's accounts only, also under a plus-address.
+
+Both are the final delivery: they write Return-Path, Delivered-To and Received (section 4.4), and hand a copy to
+the forward mailbox for whoever has a forwarding rule.
 
 The child ignores Ctrl-C, which the terminal sends to the whole group, and ends when the pipe from its
 parent ends: also when the parent was killed.
@@ -23,7 +25,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from multiprocessing import get_context
@@ -43,12 +45,16 @@ from pymap.user import UserMetadata
 from pysasl.hashing import Cleartext
 
 from .office import Account
+from .outside import Outside, Returned
 
 HOST = "127.0.0.1"
-NAME = "mail.contoso.com"
+DOMAIN = "contoso.com"
+NAME = f"mail.{DOMAIN}"
 MAXIMUM_SIZE = 64 * 1024 * 1024
 START_SECONDS = 30.0
 STOP_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+"""After which whoever got a mail outside has read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +166,10 @@ async def _serve(people: Sequence[Account], ports: Ports, pipe: Connection) -> N
 
 async def _listen(store: Store, ports: Ports) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
+    outside = Outside()
     return [
         await asyncio.start_server(store.serve_imap, HOST, ports.imap),
-        await loop.create_server(lambda: _submission(store), HOST, ports.smtp),
+        await loop.create_server(lambda: _submission(store, outside), HOST, ports.smtp),
         await loop.create_server(lambda: _inbound(store), HOST, ports.inbound),
     ]
 
@@ -204,6 +211,33 @@ class _Config(Config):
         return b"Demo office ready at " + NAME.encode()
 
 
+def _account(address: str) -> str:
+    """Whose mail it is: without what a plus-address says of its own."""
+    local_part, _, domain = address.casefold().rpartition("@")
+    return f"{local_part.partition('+')[0]}@{domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A message at the last server: envelope sender, octets, who handed it in, and its queue id."""
+
+    mail_from: str
+    content: bytes = field(repr=False)
+    peer: str
+    queue_id: str = field(default_factory=lambda: secrets.token_hex(5).upper())
+
+    def trace(self, address: str) -> bytes:
+        """What the last server writes above a message (RFC 5321, 4.4; Delivered-To as Postfix does)."""
+        lines = (
+            f"Return-Path: <{self.mail_from}>",
+            f"Delivered-To: {address}",
+            f"Received: from {self.peer}",
+            f"\tby {NAME} with ESMTP id {self.queue_id}",
+            f"\tfor <{address}>; {format_datetime(datetime.now(UTC))}",
+        )
+        return "".join(line + "\r\n" for line in lines).encode("utf-8", "replace")
+
+
 class Store:
     """Everybody's mail, in memory. It lives in the event loop that made it."""
 
@@ -214,27 +248,37 @@ class Store:
         self._imap = IMAPServer(self._login, self._config)
         self._mailboxes: dict[str, MailboxSet] = {}
         self._passwords: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
         for account in people:
             self._open(account)
 
     def _open(self, account: Account) -> None:
         mailboxes = MailboxSet()
         self._mailboxes[account.address.casefold()] = mailboxes
+        self._copies[account.address.casefold()] = account.copy_to
         for name in {account.username, account.address}:
             self._passwords[name] = account.password
             self._login.users_dict[name] = UserMetadata(self._config, name, password=account.password)
             self._config.set_cache[name] = (mailboxes, FilterSet())
 
     def knows(self, address: str) -> bool:
-        return address.casefold() in self._mailboxes
+        return _account(address) in self._mailboxes
 
     def admits(self, name: str, password: str) -> bool:
         expected = self._passwords.get(name)
         return expected is not None and secrets.compare_digest(expected.encode(), password.encode())
 
-    async def deliver(self, address: str, raw: bytes) -> None:
-        """Put a message into the INBOX of a known address; who is idling there is told."""
-        inbox = await self._mailboxes[address.casefold()].get_mailbox("INBOX")
+    async def deliver(self, arriving: Arriving, address: str) -> None:
+        """Put a message into the INBOX of a known address, and a copy where its forwarding rule says."""
+        raw = arriving.trace(address) + arriving.content
+        await self._append(_account(address), raw)
+        if copy_to := self._copies[_account(address)]:
+            copy = Arriving(arriving.mail_from, raw, f"{NAME} ([{HOST}])", arriving.queue_id)
+            await self._append(copy_to, copy.trace(copy_to) + raw)
+
+    async def _append(self, account: str, raw: bytes) -> None:
+        """Who is idling there is told."""
+        inbox = await self._mailboxes[account].get_mailbox("INBOX")
         await inbox.append(AppendMessage(raw, datetime.now(UTC)), recent=True)
 
     async def serve_imap(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -243,6 +287,8 @@ class Store:
 
 
 # SMTP
+
+UNKNOWN = "550 5.1.1 <{address}>: Recipient address rejected: User unknown"
 
 
 class _Inbound:
@@ -255,26 +301,57 @@ class _Inbound:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if not self.store.knows(address):
-            return f"550 5.1.1 <{address}>: Recipient address rejected: User unknown"
+            return UNKNOWN.format(address=address)
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Ok"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        queue_id = secrets.token_hex(5).upper()
+        arriving = Arriving(envelope.mail_from or "", _octets(envelope.content), _peer(session))
         for address in filter(self.store.knows, envelope.rcpt_tos):
-            trace = _trace(session, envelope, address, queue_id)
-            await self.store.deliver(address, trace + _octets(envelope.content))
-        return f"250 2.0.0 Ok: queued as {queue_id}"
+            await self.store.deliver(arriving, address)
+        return f"250 2.0.0 Ok: queued as {arriving.queue_id}"
 
 
 class _Submission(_Inbound):
-    """Mail from the office's own people, who have signed in; any recipient."""
+    """Mail from the office's own people, who have signed in, to each other and to anyone outside."""
+
+    def __init__(self, store: Store, outside: Outside) -> None:
+        super().__init__(store)
+        self.outside = outside
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        if not self.store.knows(address):
+            if refused := self.outside.refuses(address):
+                return refused
+            if _account(address).endswith(f"@{DOMAIN}"):
+                return UNKNOWN.format(address=address)
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        elsewhere = [address for address in envelope.rcpt_tos if not self.store.knows(address)]
+        if any(map(self.outside.hangs_up, elsewhere)):
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
+            return ""
+        said = await super().handle_DATA(server, session, envelope)
+        sender = envelope.mail_from or ""
+        if self.store.knows(sender):
+            for address in elsewhere:
+                returned = self.outside.returns(sender, address, _octets(envelope.content))
+                if returned is not None:
+                    self._hand_in_later(returned, address, sender)
+        return said
+
+    def _hand_in_later(self, returned: Returned, address: str, sender: str) -> None:
+        peer = f"mail.{address.rpartition('@')[2]} ([192.0.2.25])"
+        arriving = Arriving(returned.envelope_from, returned.raw, peer)
+        loop = asyncio.get_running_loop()
+        loop.call_later(
+            ANSWER_SECONDS, lambda: loop.create_task(self.store.deliver(arriving, sender), name="answer")
+        )
 
 
 def _inbound(store: Store) -> SMTP:
@@ -287,13 +364,13 @@ def _inbound(store: Store) -> SMTP:
     )
 
 
-def _submission(store: Store) -> SMTP:
+def _submission(store: Store, outside: Outside) -> SMTP:
     def authenticate(server: SMTP, session: Session, envelope: Envelope, how: str, data: Any) -> AuthResult:
         admitted = isinstance(data, LoginPassword) and store.admits(_text(data.login), _text(data.password))
         return AuthResult(success=admitted, handled=False, auth_data=_text(data.login) if admitted else None)
 
     return SMTP(
-        _Submission(store),
+        _Submission(store, outside),
         hostname=NAME,
         ident="ESMTP submission",
         data_size_limit=MAXIMUM_SIZE,
@@ -304,20 +381,9 @@ def _submission(store: Store) -> SMTP:
     )
 
 
-def _trace(session: Session, envelope: Envelope, address: str, queue_id: str) -> bytes:
-    """What the last server writes above a message (RFC 5321, 4.4; Delivered-To as Postfix does)."""
-    lines = (
-        f"Return-Path: <{envelope.mail_from or ''}>",
-        f"Delivered-To: {address}",
-        f"Received: from {session.host_name} ({_peer(session)})",
-        f"\tby {NAME} with ESMTP id {queue_id}",
-        f"\tfor <{address}>; {format_datetime(datetime.now(UTC))}",
-    )
-    return "".join(line + "\r\n" for line in lines).encode("utf-8", "replace")
-
-
 def _peer(session: Session) -> str:
-    return f"[{session.peer[0]}]" if isinstance(session.peer, tuple) else "[unknown]"
+    address = session.peer[0] if isinstance(session.peer, tuple) else "unknown"
+    return f"{session.host_name} ([{address}])"
 
 
 def _octets(content: bytes | str | None) -> bytes:

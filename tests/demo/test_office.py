@@ -41,6 +41,22 @@ def test_credentials_of_the_file_are_those_of_the_accounts(demo_office: Office) 
     assert {"amara", "returns", "forwardmailbox"} <= given <= usernames
 
 
+def test_whose_mail_is_forwarded_has_the_rule_for_it(demo_office: Office) -> None:
+    copies = {account.username: account.copy_to for account in office.people(demo_office, "secret")}
+    assert copies["priya"] == copies["support"] == office.collection_address(demo_office)
+    assert copies["returns"] == copies["forwardmailbox"] == ""
+
+
+def test_everyone_who_signs_in_and_a_queue_can_write(demo_office: Office) -> None:
+    sends = {
+        entry["email_address"].partition("@")[0]
+        for kind in ("user", "queue")
+        for entry in demo_office[kind]
+        if entry["mailbox"]["outgoing"] == "server_side"
+    }
+    assert {"amara.okafor", "hanna.brandt", "bram.devries", "priya.raman", "support"} <= sends
+
+
 def test_no_password_stands_in_the_file_and_none_is_printed(demo_office: Office) -> None:
     assert '"password":' not in str(demo_office).replace("'", '"')
     assert "geheim" not in repr(office.people(demo_office, "geheim"))

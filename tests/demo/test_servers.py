@@ -11,6 +11,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from email import message_from_bytes, policy
 from itertools import islice
 from pathlib import Path
 
@@ -18,14 +19,17 @@ import pytest
 from imapclient import IMAPClient
 from imapclient.exceptions import LoginError
 
+from mailboxes import answers
 from mailboxes.demo import office
 from mailboxes.demo.letters import How, Postman, letters, post
 from mailboxes.demo.office import Account, Office
-from mailboxes.demo.servers import HOST, DemoServers, DemoServersError, Ports
+from mailboxes.demo.servers import ANSWER_SECONDS, HOST, DemoServers, DemoServersError, Ports
+from mailboxes.parsing import parse
 
 from .conftest import PASSWORD
 
 SignIn = Callable[[str], IMAPClient]
+AMARA = "amara.okafor@contoso.com"
 
 
 def empty(client: IMAPClient) -> None:
@@ -155,6 +159,120 @@ def sign_in_by_utf8(server: smtplib.SMTP) -> tuple[int, bytes]:
     """AUTH PLAIN (RFC 4616) with a password that smtplib's own login() can't send."""
     server.ehlo_or_helo_if_needed()
     return server.docmd("AUTH", "PLAIN " + b64encode(f"\0amara\0{PASSWORD}".encode()).decode())
+
+
+def submit(servers: DemoServers, raw: bytes, *to: str) -> None:
+    with smtplib.SMTP(HOST, servers.smtp_port, timeout=10) as server:
+        sign_in_by_utf8(server)
+        server.sendmail(AMARA, to, raw)
+
+
+def written(to: str, *more: str) -> bytes:
+    lines = ("From: Amara Okafor <amara.okafor@contoso.com>", f"To: {to}", *more, "", "Is it ready?", "")
+    return "\r\n".join(lines).encode()
+
+
+def arrives(client: IMAPClient, seconds: float = 10) -> bytes:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := raws(client):
+            return found[-1]
+        time.sleep(0.1)
+    pytest.fail("nothing arrived")
+
+
+def test_who_has_a_forwarding_rule_keeps_the_mail_and_a_copy_goes_to_the_forward_mailbox(
+    servers: DemoServers, sign_in: SignIn
+) -> None:
+    inbox, collection = sign_in("yuki.nakamura@contoso.com"), sign_in("forwardmailbox")
+    empty(collection)
+    raw = written("yuki.nakamura@contoso.com", "Subject: shelves")
+    submit(servers, raw, "yuki.nakamura@contoso.com")
+    (kept,), (copy,) = raws(inbox), raws(collection)
+    assert kept.endswith(raw)
+    assert copy.endswith(kept)
+    assert copy.startswith(b"Return-Path: <%s>\r\nDelivered-To: forwardmailbox@" % AMARA.encode())
+    assert b"\r\nDelivered-To: yuki.nakamura@contoso.com\r\n" in copy
+
+
+def test_a_mailbox_that_is_collected_itself_hands_on_no_copy(servers: DemoServers, sign_in: SignIn) -> None:
+    inbox, collection = sign_in("returns"), sign_in("forwardmailbox")
+    empty(inbox)
+    empty(collection)
+    submit(servers, written("returns@contoso.com"), "returns@contoso.com", "forwardmailbox@contoso.com")
+    assert len(raws(inbox)) == len(raws(collection)) == 1
+
+
+def test_a_plus_address_leads_to_the_same_account(servers: DemoServers, sign_in: SignIn) -> None:
+    inbox = sign_in("karim.benali@contoso.com")
+    submit(servers, written("x@contoso.com"), "Karim.Benali+so-abc@contoso.com")
+    (raw,) = raws(inbox)
+    assert b"\r\nDelivered-To: Karim.Benali+so-abc@contoso.com\r\n" in raw
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("nobody@example.org", 550),
+        ("Nobody@contoso.com", 550),
+        ("left.long.ago@contoso.com", 550),
+        ("later@example.org", 450),
+        ("noah.pettersen@example.org", 250),
+        ("beatriz.moreno@example.org", 250),
+    ],
+)
+def test_submission_takes_puts_off_and_refuses_by_address(
+    servers: DemoServers, address: str, code: int
+) -> None:
+    with smtplib.SMTP(HOST, servers.smtp_port, timeout=10) as server:
+        sign_in_by_utf8(server)
+        server.mail(AMARA)
+        assert server.rcpt(address)[0] == code
+
+
+def test_a_person_outside_answers_once_and_the_answer_is_forwarded(
+    servers: DemoServers, sign_in: SignIn
+) -> None:
+    inbox, collection = sign_in("amara"), sign_in("forwardmailbox")
+    empty(inbox)
+    empty(collection)
+    to = "Beatriz Moreno <beatriz.moreno@example.org>"
+    first = written(to, "Subject: Cartons", "Message-ID: <first@contoso.com>")
+    submit(servers, first, "beatriz.moreno@example.org")
+    answer = message_from_bytes(arrives(inbox), policy=policy.SMTP)
+    assert answer["From"] == to
+    assert answer["To"] == "Amara Okafor <amara.okafor@contoso.com>"
+    assert answer["Subject"] == "Re: Cartons"
+    assert answer["In-Reply-To"] == answer["References"] == "<first@contoso.com>"
+    assert "\n> Is it ready?" in answer.get_content()
+    assert answer.as_bytes() in arrives(collection)
+    empty(inbox)
+    back = f"In-Reply-To: {answer['Message-ID']}"
+    submit(servers, written(to, "Subject: Re: Cartons", back), "beatriz.moreno@example.org")
+    submit(servers, written(to, "Auto-Submitted: auto-generated"), "beatriz.moreno@example.org")
+    time.sleep(ANSWER_SECONDS + 1)
+    assert raws(inbox) == []
+
+
+def test_mail_to_someone_who_is_gone_comes_back_with_a_report(servers: DemoServers, sign_in: SignIn) -> None:
+    inbox = sign_in("amara")
+    empty(inbox)
+    submit(servers, written("gone@example.org", "Message-ID: <second@contoso.com>"), "gone@example.org")
+    raw = arrives(inbox)
+    assert raw.startswith(b"Return-Path: <>\r\n")
+    report = answers.reported(parse(raw))
+    assert report is not None
+    assert report.message_id == "second@contoso.com"
+    assert [(one.recipient, one.action, one.status) for one in report.statuses] == [
+        ("gone@example.org", "failed", "5.1.1")
+    ]
+
+
+def test_a_server_that_hangs_up_says_nothing_of_the_message(servers: DemoServers) -> None:
+    with smtplib.SMTP(HOST, servers.smtp_port, timeout=10) as server:
+        sign_in_by_utf8(server)
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            server.sendmail(AMARA, ["silent@example.org"], written("silent@example.org"))
 
 
 def test_they_stop_within_three_seconds_with_a_client_connected(demo_office: Office) -> None:

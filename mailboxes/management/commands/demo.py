@@ -67,7 +67,9 @@ class Command(serve.Command):
             f"\nSorting Office is open at {address}\n"
             f"  user      amara   (administrator; also hanna: approver, bram: staff, priya: user)\n"
             f"  password  {self.password}\n"
-            "Mail comes in by itself. Ctrl-C closes the office.\n"
+            "Mail comes in by itself. These four can write, to each other and to anyone at example.org, who answers;\n"
+            "nobody@example.org is refused, later@ is put off, gone@ comes back, silent@ leaves it uncertain.\n"
+            "Ctrl-C closes the office.\n"
         )
 
     def _furnish(self, office: dict[str, Any], servers: DemoServers) -> None:
