@@ -154,6 +154,21 @@ def test_some_recipients_are_accepted_some_later_some_never(sender: Sender, post
     assert [line for line in postbox.heard if "yes@" in line] == ["RCPT TO:<yes@example.org>"]
 
 
+@pytest.mark.parametrize("reply", [b"550 5.1.1 unknown\r\n", b"450 4.2.0 later\r\n"])
+def test_what_is_refused_at_once_takes_nothing_from_the_message_sent_before_it(
+    sender: Sender, postbox: Postbox, reply: bytes
+) -> None:
+    postbox.says["RCPT never@example.org"] = reply
+    first = sender.write("yes@example.org")
+    sender.write("never@example.org")
+    last = sender.write("also@example.org")
+    assert sender.run().sent == 2
+    assert (of(first).state, of(last).state) == ("sent", "sent")
+    assert of(first).recipients.get().said == "250 2.0.0 Ok: queued as 4711"
+    sender.later()
+    assert sender.count()["uncertain"] == 0
+
+
 def test_5xx_is_never_tried_again_by_itself_and_a_person_may(sender: Sender, postbox: Postbox) -> None:
     postbox.says["RCPT"] = b"550 5.1.1 unknown\r\n"
     message = sender.write()
