@@ -111,6 +111,8 @@ def _write(
     forwards = answering.message if answering and answering.how is How.FORWARD else None
     sent = (request.POST, request.FILES) if posted else (None, None)
     form = ComposeForm(user, draft, forwards, *sent, initial=initial)
+    if answering and not forwards and not posted:
+        form.fields["text"].widget.attrs["autofocus"] = True  # whom it is for stands there already
     if posted and (form.try_send() if request.POST.get("then") == "send" else form.try_save()):
         return _done(request, draft)
     signatures = [(one.name, outbox.signature_of(one)) for one in outbox.senders(user)]

@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from mailboxes import roles
-from mailboxes.models import Alert, ConfigurationTest, Mailbox, Queue, TestStep, User
+from mailboxes import outbox, roles
+from mailboxes.models import (
+    Alert,
+    ConfigurationTest,
+    Mailbox,
+    OutgoingMessage,
+    Queue,
+    TestStep,
+    User,
+)
+from mailboxes.writing import File, Person
 from tests.conftest import Office
 from tests.pages.letters import collected, delivered
 
@@ -32,6 +41,8 @@ ADDRESSES = (
     "/queues/",
     "/queues/new/",
     "/messages/",
+    "/outbox/",
+    "/outbox/new/",
     "/quarantine/",
     "/alerts/",
     "/sessions/",
@@ -69,8 +80,13 @@ def pages(transactional_db: None, office: Office) -> list[str]:
         cause="x", title="Receiving for Collection 1 stopped", mailbox=office.collection, **said
     )
     test = failed_test(office)
+    failed, draft = written(office)
     return [
         *ADDRESSES,
+        f"/outbox/{failed.pk}/",
+        f"/outbox/{draft.pk}/",
+        f"/outbox/{draft.pk}/edit/",
+        f"/outbox/new/?answers={message.pk}&how=all",
         f"/mailboxes/{office.collection.pk}/history/",
         f"/mailboxes/{office.collection.pk}/tests/{test.pk}/",
         f"/profiles/{office.profile.pk}/history/",
@@ -84,6 +100,24 @@ def pages(transactional_db: None, office: Office) -> list[str]:
         *(f"/queues/{office.support.pk}/{name}/" for name in ("deactivate", "activate", "delete")),
         f"/messages/{message.pk}/",
     ]
+
+
+def written(office: Office) -> tuple[OutgoingMessage, OutgoingMessage]:
+    """Support sends: a message of many fates with a file, and a draft of Amara's."""
+    office.amara.signature = "Amara Okafor\nContoso"
+    office.amara.save()
+    mailbox = office.support.mailbox
+    mailbox.server_profile, mailbox.outgoing_method = office.profile, "server_side"
+    mailbox.save()
+    to = [Person("", f"{name}@wholesale-of-lamps-and-shelves.example.org") for name in ("a", "b", "c")]
+    plan = File("plan.txt", "text/plain", b"the plan")
+    message = outbox.send(mailbox, to=to, subject="Shelves", text="Hello", files=[plan], by=office.amara)
+    for one, state in zip(message.recipients.all(), ("sent", "deferred", "failed"), strict=True):
+        one.state, one.said = state, f"550 5.1.1 <{one.address}>: what a server says of it"
+        one.save()
+    outbox.follow(message)
+    draft = OutgoingMessage(mailbox=mailbox, written_by=office.amara, subject="Holiday", text="Dear")
+    return message, outbox.save_draft(draft, {"to": [Person("Priya", "priya@contoso.com")]}, [plan])
 
 
 def failed_test(office: Office) -> ConfigurationTest:
