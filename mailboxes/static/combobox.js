@@ -49,7 +49,7 @@
     get isOpen() { return !this.popup.hidden; }
 
     onInput() {
-      this.typed = true;
+      this.typed = this.isStale = true;
       this.activate(null);
       window.clearTimeout(this.pause);
       this.pause = window.setTimeout(() => this.find(), PAUSE);
@@ -74,6 +74,7 @@
       if (document.activeElement !== this.input) return;
       const found = new DOMParser().parseFromString(fragment, "text/html").querySelector("ul");
       if (!found) return;
+      this.isStale = false;
       this.list.replaceChildren(...found.children);
       this.options.forEach((option, at) => { option.id = `${this.list.id}-${at}`; });
       const any = this.options.length > 0;
@@ -151,14 +152,23 @@
       return true;
     }
 
-    // While the list is open, Enter belongs to it and sends no form.
+    // While the list is open, Enter belongs to it and sends no form. A list for earlier words offers nothing:
+    // words are looked up at once, and an address is taken as it stands.
     enter() {
       if (!this.isOpen) return false;
-      const only = this.typed && this.options.length === 1 ? this.options[0] : null;
+      const offered = this.isStale ? [] : this.options;
+      const only = this.typed && offered.length === 1 ? offered[0] : null;
       if (this.active || only) this.accept(this.active || only);
-      else this.close();
+      else if (this.isStale && !this.input.value.includes("@")) this.find(([one, ...more]) => (more.length ? null : one));
+      else {
+        this.close();
+        if (this.typed && !offered.length) this.take();
+      }
       return true;
     }
+
+    // What was typed and is not in the list.
+    take() {}
 
     escape() {
       if (this.isOpen) this.close();
@@ -193,6 +203,7 @@
       const name = `Add a ${lines.dataset.one}`;
       this.input.placeholder = name;
       this.combobox = new Combobox(this.input, lines.dataset.search, name, (text) => this.add(text));
+      this.combobox.take = () => this.add(this.input.value);
       this.input.addEventListener("keydown", (event) => {
         if (event.key !== "Enter" || event.defaultPrevented || !this.input.value.trim()) return;
         event.preventDefault();
@@ -223,6 +234,7 @@
 
     add(text) {
       const wanted = text.trim();
+      this.combobox.close();
       this.input.value = this.combobox.former = "";
       if (!wanted) return;
       const isNew = !this.texts.includes(wanted);

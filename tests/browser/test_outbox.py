@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,25 @@ def test_a_person_writes_and_sees_it_sent(
     visitor.opens("/outbox/")
     visitor.sees("Angebot für Zürich")
     assert visitor.complaints == []
+
+
+def test_enter_takes_the_address_that_was_typed_whatever_is_offered(visitor: Visitor, post: Sender) -> None:
+    visitor.signs_in("priya", "Feldsalat 23")
+    visitor.opens("/outbox/new/")
+    to = visitor.page.get_by_role("combobox", name="To", exact=True)
+    to.press_sequentially("boris@example.org")
+    expect(visitor.page.locator(".combo-popup:visible")).to_have_count(1)
+    to.press("Enter")
+    to.press_sequentially("ama")
+    expect(visitor.page.get_by_role("option")).to_have_count(1)
+    to.press_sequentially("ro@example.org")  # and goes on before the list does
+    to.press("Enter")
+    to.press_sequentially("ama")
+    visitor.page.wait_for_timeout(1000)  # the list is that of all three letters
+    to.press("Enter")
+    expect(visitor.page.locator(".chips li")).to_have_text(
+        ["boris@example.org×", "amaro@example.org×", re.compile("Amara.*amara@contoso.com")]
+    )
 
 
 def test_a_person_answers_and_goes_on_with_a_draft_without_script(
