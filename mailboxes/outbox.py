@@ -374,12 +374,16 @@ def cancel(message: OutgoingMessage) -> None:
         waiting = locked.recipients.filter(state__in=WAITING)
         if not locked.recipients.exclude(state__in=(*WAITING, *UNDELIVERED)).exists():
             _back_to_drafts(locked)
-        elif waiting.update(
-            state=OutgoingState.FAILED, said="Cancelled before it was sent.", changed_at=clock.now()
-        ):
+        elif waiting.update(state=OutgoingState.FAILED, said=CANCELLED, changed_at=clock.now()):
+            if not locked.recipients.filter(state__in=UNDELIVERED).exclude(said=CANCELLED).exists():
+                locked.why = "It was cancelled when some recipients had it already."
+                locked.advice, locked.server_words = "Send it again if the others should have it, too.", ""
             follow(locked)
         else:
             raise ValidationError("Some have this message: write a new one for those who do not.")
+
+
+CANCELLED = "Cancelled before it was sent."
 
 
 def _back_to_drafts(message: OutgoingMessage) -> None:

@@ -48,7 +48,46 @@ def forward_mailbox(page: Page) -> None:
     page.get_by_role("link", name="Collection 1").first.click()
 
 
+def write(page: Page, to: str, subject: str, text: str) -> None:
+    page.goto("/outbox/new/")
+    box = page.get_by_role("combobox", name="To", exact=True)
+    box.press_sequentially(to)
+    box.press("Enter")
+    page.fill("main [name=subject]", subject)
+    page.fill("main [name=text]", text)
+
+
+def send(page: Page, to: str, subject: str, text: str) -> None:
+    write(page, to, subject, text)
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.wait_for_load_state()
+
+
+def correspond(page: Page) -> None:
+    """What is in the outbox after a morning: sent and answered, deferred, refused, come back, and a draft."""
+    send(page, "hanna.brandt@contoso.com", "Shelves for the new branch", "Hello Hanna,\n\nare they ready?")
+    send(page, "nobody@example.org", "Is anybody there?", "Hello?")
+    send(page, "later@example.org", "Menu for Thursday", "Please send it today.")
+    send(page, "gone@example.org", "Your desk", "When do you come back?")
+    send(
+        page, "lucia@daily.example.net", "Night deliveries", "Dear Lucía,\n\nthe answers are below.\n\nAmara"
+    )
+    write(
+        page,
+        "priya.raman@contoso.com",
+        "Holiday in August",
+        "Dear Priya,\n\nyes, with pleasure. Who takes Support while you are away?\n\nAmara",
+    )
+    take(page, "write")
+    page.get_by_role("button", name="Save draft", exact=True).click()
+    page.wait_for_load_state()
+    page.wait_for_timeout(8_000)  # until what comes back was collected
+    page.goto("/outbox/")
+    take(page, "outbox")
+
+
 def tour(page: Page) -> None:
+    correspond(page)
     page.goto("/mailboxes/")
     take(page, "mailboxes")
     page.goto("/mailboxes/new/")
@@ -77,7 +116,7 @@ def tour(page: Page) -> None:
     take(page, "my-mailbox")
     page.goto("/help/forwarding-rules/")
     take(page, "help")
-    page.goto("/messages/")
+    page.goto("/messages/?q=Night+deliveries")
     page.locator("main tbody a, main .table a").first.click()
     take(page, "message")
     page.goto("/quarantine/")

@@ -503,6 +503,18 @@ def test_what_some_have_is_not_taken_back_and_a_failure_is_told_for_a_week(
         assert Alert.objects.get().resolved_at
 
 
+def test_what_some_have_already_says_that_it_was_cancelled(sender: Sender, postbox: Postbox) -> None:
+    postbox.says["RCPT later@example.org"] = b"450 4.2.0 later\r\n"
+    message = sender.write("yes@example.org", "later@example.org")
+    sender.run()
+    outbox.cancel(message)
+    found = of(message)
+    assert people(message) == {"yes@example.org": "sent", "later@example.org": "failed"}
+    assert (found.state, found.server_words) == ("failed", "")
+    assert "cancelled" in found.why
+    assert "by ourselves" not in found.advice
+
+
 def test_send_now_does_not_wait_for_the_time_of_a_deferred_message(sender: Sender, postbox: Postbox) -> None:
     postbox.says["RCPT"] = b"450 4.2.0 later\r\n"
     message = sender.write()
