@@ -587,23 +587,3 @@ def test_the_size_limit_is_asked_first(sender: Sender, postbox: Postbox) -> None
     assert of(message).state == "failed"
     assert "larger than the server accepts" in of(message).why
     assert not any(line.startswith("MAIL") for line in postbox.heard)
-
-
-@pytest.mark.parametrize(
-    ("verb", "reply"), [("RCPT never@example.org", b"550 no\r\n"), ("MAIL", b"552 5.3.4 large\r\n")]
-)
-def test_what_was_sent_before_a_refusal_is_known_to_be_sent(
-    sender: Sender, postbox: Postbox, verb: str, reply: bytes
-) -> None:
-    class Then(dict[str, bytes]):
-        def __contains__(self, asked: object) -> bool:
-            return super().__contains__(asked) and (verb != "MAIL" or len(postbox.taken) == 1)
-
-    postbox.says = Then({verb: reply})
-    for to in ("yes@example.org", "never@example.org", "yes@example.org"):
-        sender.write(to)
-    sender.run()
-    if verb == "MAIL":
-        assert sender.states() == {"Number 1": "sent", "Number 2": "failed", "Number 3": "failed"}
-    else:
-        assert sender.states() == {"Number 1": "sent", "Number 2": "failed", "Number 3": "sent"}

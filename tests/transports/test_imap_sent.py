@@ -184,7 +184,7 @@ def reply_is_lost(line: Line) -> bytes | None:
 
 def reply_is_late(line: Line) -> bytes | None:
     if line.command == "APPEND" and line.ends:
-        time.sleep(1.5)
+        time.sleep(4.5)
     return None
 
 
@@ -208,7 +208,7 @@ def test_a_copy_is_kept_once_however_the_connection_ends(
     was_kept = fault in (reply_is_lost, reply_is_late)
     proxy.edit(rb" LITERAL\+", literal)
     (proxy.says if was_kept else proxy.hears).append(fault)
-    endpoint = Endpoint(GOOD, proxy.port, Security.NONE, timeout=1)
+    endpoint = Endpoint(GOOD, proxy.port, Security.NONE, timeout=3)  # a busy machine is slow to greet
     with connected(endpoint, amara) as imap, pytest.raises(NetworkError) as raised:
         imap.keep_copy("Sent", RAW, ID)
     assert_tells_no_password(raised.value)
