@@ -18,6 +18,9 @@ from mailboxes.models import (
     EngineProcess,
     Mailbox,
     Message,
+    OutgoingFile,
+    OutgoingMessage,
+    OutgoingOriginal,
     Queue,
     SyncState,
     TestStep,
@@ -29,7 +32,16 @@ from tests.pages.letters import attached, collected, delivered
 SUBJECT, BODY, FILE = "Zwiebelkuchenrezept", "Knoblauchsuppentopf", "Petersilienwurzel.pdf"
 WORDS = ("x",)
 """What addresses take that belongs to nothing; numbers are those of records."""
-RECORDS = (Mailbox, Message, User, Queue, EmailServerProfile, ConfigurationTest)
+RECORDS = (
+    Mailbox,
+    Message,
+    User,
+    Queue,
+    EmailServerProfile,
+    ConfigurationTest,
+    OutgoingMessage,
+    OutgoingFile,
+)
 
 
 def patterns(found: Any = None) -> Iterator[URLPattern]:
@@ -67,6 +79,7 @@ def mail(office: Office) -> None:
     collected(office.collection, 2, reason="address_pending", **quarantined, **words)
     collected(office.collection, 3, state="received", **words)
     delivered(office.support.mailbox, office.support.mailbox, 4, **words)
+    written(office, raw)
     alerts.messages_unavailable(office.collection, "x", 2)
     for mailbox in Mailbox.objects.all():
         test = ConfigurationTest.request(mailbox, office.amara)
@@ -80,6 +93,23 @@ def mail(office: Office) -> None:
         name="Press", email_address="press@contoso.com", owner=office.amara, is_private=False
     )
     assert Alert.objects.exists()
+
+
+def written(office: Office, raw: bytes) -> None:
+    """What Support sent, and a draft of Amara's."""
+    for state in ("sent", "draft"):
+        outgoing = OutgoingMessage.objects.create(
+            mailbox=office.support.mailbox,
+            written_by=office.amara,
+            state=state,
+            subject=SUBJECT,
+            text=BODY,
+            message_id=f"{state}@contoso.com",
+            queued_at=timezone.now(),
+        )
+        OutgoingOriginal.objects.create(message=outgoing, raw=raw)
+        outgoing.recipients.create(address="boris@example.org", state=state)
+        outgoing.files.create(name=FILE, content_type="application/pdf", size=4, data=b"%PDF")
 
 
 def reading(client: Client) -> dict[str, list[str]]:
@@ -112,7 +142,7 @@ def test_no_search_or_filter_lets_them(
 ) -> None:
     client = browser_of(role)
 
-    for address in ("/messages/", "/quarantine/", "/mailboxes/", "/alerts/"):
+    for address in ("/messages/", "/quarantine/", "/mailboxes/", "/alerts/", "/outbox/"):
         response = client.get(f"{address}{asked}")
         if response.status_code == 200:
             assert SUBJECT not in response.content.decode()
@@ -129,7 +159,15 @@ def test_an_administrator_reads_it_and_so_does_a_member(mail: None, office: Offi
     assert everything == {SUBJECT, BODY, FILE}
     found = reading(client)
     reached = Message.objects.filter(state="delivered").values_list("pk", flat=True)
+    sent, carried = (
+        OutgoingMessage.objects.get(state="sent").pk,
+        OutgoingFile.objects.get(message__state="sent").pk,
+    )
+    assert f"/outbox/{sent}/files/{carried}/" in found
     assert {address for address, words in found.items() if words} == {
         "/messages/",
+        "/outbox/",
+        f"/outbox/{sent}/",
+        f"/outbox/{sent}/raw/",
         *(f"/messages/{pk}/{part}" for pk in reached for part in ("", "raw/", "source/", "html/")),
     }
