@@ -30,7 +30,7 @@ from .models.state import SyncStates, vouched
 from .routing import REASON_LABELS, Reason
 
 QUARANTINE = "quarantine"
-OUTBOX_AGE, OUTBOX_FAILED = "outbox:age:", "outbox:failed:"
+OUTBOX_AGE, OUTBOX_FAILED, OUTBOX_STORM = "outbox:age:", "outbox:failed:", "outbox:storm:"
 MOST_FAILING = "most-failing:"
 LATELY = timedelta(hours=1)
 
@@ -64,7 +64,7 @@ def copies_cause(mailbox_id: int) -> str:
 
 
 def storm_cause(mailbox_id: int) -> str:
-    return f"outbox:storm:{mailbox_id}"
+    return f"{OUTBOX_STORM}{mailbox_id}"
 
 
 def failed_cause(mailbox_id: int) -> str:

@@ -187,6 +187,7 @@ def _note(recipient: OutgoingRecipient, status: Status) -> bool:
     moment, words = clock.now(), _words(status)
     if status.action == "failed":
         recipient.state, recipient.said = OutgoingState.BOUNCED, words or "A report says that it failed."
+        recipient.confirmed_at = None
     elif status.action == "delayed":
         recipient.said = f"Delayed: {words}" if words else "A report says that it is delayed."
         return True

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, QuerySet
 from django.utils import timezone
 from django.utils.formats import date_format
 
@@ -133,9 +133,9 @@ def queue(message: OutgoingMessage) -> OutgoingMessage:
     settings = EmailConfigurationSettings.load()
     check(message, recipients, files, settings)
     mailbox = message.mailbox
-    message.message_id = writing.new_message_id(mailbox.email_address)
     message.html = safehtml.clean(message.html).html if message.html else ""
     try:
+        message.message_id = writing.new_message_id(mailbox.email_address)
         raw = writing.written(_letter(message, recipients, files, settings))
     except ValueError as error:
         raise ValidationError({"to": f"An address cannot be written in a mail: {error}."}) from error
@@ -149,6 +149,10 @@ def queue(message: OutgoingMessage) -> OutgoingMessage:
         message.attempts, message.next_attempt_at, message.finished_at = 0, None, None
         OutgoingOriginal.objects.filter(message=message).delete()
         OutgoingOriginal.objects.create(message=message, raw=raw, is_ascii=raw.isascii())
+        if [*message.recipients.values_list("pk")] != [(one.pk,) for one in recipients]:
+            raise ValidationError(
+                "The draft was changed meanwhile, perhaps in another window. Send it once more."
+            )
         message.recipients.update(state=OutgoingState.QUEUED, said="", changed_at=message.queued_at)
         message.save()
     hurry([mailbox.pk])
@@ -293,11 +297,11 @@ def _can_be_spoken(address: str) -> bool:
 
 def _storm(message: OutgoingMessage, recipients: Sequence[OutgoingRecipient]) -> str:
     """The breaker of automatic mail: why no more of it leaves for now; "" while all is well."""
-    mailbox, since = message.mailbox, clock.now() - AN_HOUR
-    automatic = OutgoingMessage.objects.filter(is_automatic=True, mailbox=mailbox, queued_at__gt=since)
+    mailbox = message.mailbox
+    automatic = _automatic_lately(mailbox)
     addresses = [one.address for one in recipients]
-    to_one = OutgoingRecipient.objects.filter(message__in=automatic, address__in=addresses).order_by()
-    most = to_one.values_list("address").annotate(n=Count("pk")).order_by("-n").first()
+    to_one = OutgoingRecipient.objects.filter(message__in=automatic, address__in=addresses)
+    most = _most_often(to_one)
     if most and most[1] >= AUTOMATIC_TO_ONE:
         why = f"{most[0]} got {most[1]} automatic messages from {mailbox.email_address} within an hour."
     elif (count := automatic.count()) >= AUTOMATIC_IN_ALL:
@@ -306,6 +310,27 @@ def _storm(message: OutgoingMessage, recipients: Sequence[OutgoingRecipient]) ->
         return ""
     alerts.automatic_storm(mailbox, alerts.storm_cause(mailbox.pk), why)
     return f"{why} No more are sent for now."
+
+
+def _automatic_lately(mailbox: Mailbox) -> QuerySet[OutgoingMessage]:
+    since = clock.now() - AN_HOUR
+    return OutgoingMessage.objects.filter(is_automatic=True, mailbox=mailbox, queued_at__gt=since).order_by()
+
+
+def _most_often(recipients: QuerySet[OutgoingRecipient]) -> tuple[str, int] | None:
+    counted = recipients.order_by().values_list("address").annotate(n=Count("pk"))
+    return counted.order_by("-n").first()
+
+
+def watch_storms() -> None:
+    """Resolve the alerts on mailboxes that are so quiet again that their automatic mail leaves."""
+    opened = Alert.objects.filter(cause__startswith=alerts.OUTBOX_STORM, resolved_at=None)
+    for alert in opened.exclude(mailbox=None).select_related("mailbox").defer("mailbox__password"):
+        assert alert.mailbox is not None
+        automatic = _automatic_lately(alert.mailbox)
+        most = _most_often(OutgoingRecipient.objects.filter(message__in=automatic))
+        if automatic.count() < AUTOMATIC_IN_ALL and (most is None or most[1] < AUTOMATIC_TO_ONE):
+            alerts.resolve(alert.cause, "Automatic mail leaves again.")
 
 
 # --- what people do with what is queued ---
@@ -359,8 +384,8 @@ def say_it_arrived(message: OutgoingMessage, by: User) -> None:
 
 
 def cancel(message: OutgoingMessage) -> None:
-    """Take back a message that waits, or that nobody got: it is a draft again. If some have it already, the others do
-    not get it any more.
+    """Take back a message that waits, or that nobody got: it is a draft again. If some have it already, or nobody
+    wrote it whose draft it could be, the others do not get it any more.
 
     Raises ValidationError when it is on its way, or there is nobody left to be kept from it.
     """
@@ -372,13 +397,13 @@ def cancel(message: OutgoingMessage) -> None:
             otherwise="This message was sent, or is on its way.",
         )
         waiting = locked.recipients.filter(state__in=WAITING)
-        if not locked.recipients.exclude(state__in=(*WAITING, *UNDELIVERED)).exists():
+        is_with_nobody = not locked.recipients.exclude(state__in=(*WAITING, *UNDELIVERED)).exists()
+        if locked.written_by_id is not None and is_with_nobody:
             _back_to_drafts(locked)
         elif waiting.update(state=OutgoingState.FAILED, said=CANCELLED, changed_at=clock.now()):
-            if not locked.recipients.filter(state__in=UNDELIVERED).exclude(said=CANCELLED).exists():
-                locked.why = "It was cancelled when some recipients had it already."
-                locked.advice, locked.server_words = "Send it again if the others should have it, too.", ""
             follow(locked)
+            locked.advice = "Send it again if the others should have it, too."
+            locked.save(update_fields=["advice"])
         else:
             raise ValidationError("Some have this message: write a new one for those who do not.")
 
@@ -430,7 +455,7 @@ def follow(message: OutgoingMessage) -> None:
 def stand(message: OutgoingMessage, recipients: Iterable[str], error: MailError | None = None) -> None:
     """The same for who knows how these stand; `error` is why the message stands no better."""
     states = set(recipients)
-    state, moment = next(one for one in _MOST_URGENT if one in states), clock.now()
+    state, moment = next((one for one in _MOST_URGENT if one in states), OutgoingState.FAILED), clock.now()
     message.state = state
     message.sending_since = message.sending_since if state == OutgoingState.SENDING else None
     message.next_attempt_at = None
@@ -441,6 +466,8 @@ def stand(message: OutgoingMessage, recipients: Iterable[str], error: MailError 
         message.why = message.advice = message.server_words = ""
     elif error is not None:
         message.why, message.advice, message.server_words = f"{error}.", error.advice, error.server_words
+    elif state == OutgoingState.FAILED:
+        message.why, message.advice, message.server_words = _not_for(message), "", ""
     if state == OutgoingState.FAILED and OutgoingState.SENT not in states:
         message.copy_wanted = False  # nobody got it
     message.save(
@@ -456,6 +483,14 @@ def stand(message: OutgoingMessage, recipients: Iterable[str], error: MailError 
             "copy_wanted",
         ]
     )
+
+
+def _not_for(message: OutgoingMessage) -> str:
+    """Who does not have a message, of which others were spoken of last."""
+    failed = OutgoingRecipient.objects.filter(message=message, state=OutgoingState.FAILED).order_by(
+        "position"
+    )
+    return " ".join(f"Not sent to {one.address}: {one.said}" for one in failed[:3])
 
 
 def why_it_waits(message: OutgoingMessage, office: Office) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
-from email.headerregistry import Address
+from email.header import Header
 from email.message import EmailMessage
 from email.utils import format_datetime
 
@@ -25,6 +25,9 @@ MAX_REFERENCES = 20
 MAX_SUBJECT = 900
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,250}")
 """What may stand between angle brackets here: visible ASCII without any (RFC 5322, section 3.6.4, and wider)."""
+_LOCAL = re.compile(r'"[^"\\]+"|[^\s@<>,;:"()\[\]\\]+')
+_DOMAIN = re.compile(r"[A-Za-z0-9._-]+|\[[A-Za-z0-9.:-]+\]")
+_WORDS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -77,19 +80,7 @@ class Letter:
 
 def written(letter: Letter) -> bytes:
     """The message, its lines ended by CRLF. Raises ValueError for an address that no header can carry."""
-    people = [letter.sender, *letter.to, *letter.cc]
-    beyond_ascii = not all(one.address.rpartition("@")[0].isascii() for one in people)
-    rules = (policy.SMTPUTF8 if beyond_ascii else policy.SMTP).clone(cte_type="7bit")
-    message = EmailMessage(policy=rules)
-    message["From"] = _address(letter.sender)
-    for name, group in (("To", letter.to), ("Cc", letter.cc)):
-        if group:
-            message[name] = [_address(one) for one in group]
-    if not letter.to and not letter.cc:
-        message["To"] = "undisclosed-recipients:;"
-    if letter.reply_to:
-        message["Reply-To"] = _address(Person("", letter.reply_to))
-    message["Subject"] = one_line(letter.subject)
+    message = EmailMessage(policy=policy.SMTP.clone(cte_type="7bit"))
     if letter.is_automatic:
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834
     message.set_content(plain(letter.text) or "\n")
@@ -99,7 +90,30 @@ def written(letter: Letter) -> bytes:
         maintype, subtype = _type_of(one)
         name = file_name(one.name, one.content_type, number)
         message.add_attachment(one.data, maintype=maintype, subtype=subtype, filename=name)
-    return _trace(letter) + message.as_bytes()
+    return _trace(letter) + _top(letter) + message.as_bytes()
+
+
+def _top(letter: Letter) -> bytes:
+    """Who and what about, written here: the library would decode what looks like an encoded word, line breaks and
+    all, and at the end of a line take an address into one."""
+    lines = {
+        "From": _mailbox(letter.sender),
+        "To": ",\r\n ".join(map(_mailbox, letter.to)),
+        "Cc": ",\r\n ".join(map(_mailbox, letter.cc)),
+        "Reply-To": _mailbox(Person("", letter.reply_to)) if letter.reply_to else "",
+        "Subject": _encoded(one_line(letter.subject), "Subject"),
+    }
+    if not letter.to and not letter.cc:
+        lines["To"] = "undisclosed-recipients:;"
+    return "".join(
+        f"{name}: {value}\r\n" for name, value in lines.items() if value or name == "Subject"
+    ).encode()
+
+
+def _encoded(text: str, name: str = "") -> str:
+    """Folded, and as encoded words (RFC 2047) what is not ASCII or would be taken for one."""
+    plain = text.isascii() and "=?" not in text
+    return Header(text, "us-ascii" if plain else "utf-8", 76, name).encode(linesep="\r\n")
 
 
 def _trace(letter: Letter) -> bytes:
@@ -129,11 +143,22 @@ def new_message_id(address: str) -> str:
     return f"{secrets.token_hex(16)}@{domain}"
 
 
-def _address(person: Person) -> Address:
+def _mailbox(person: Person) -> str:
+    """A name-addr or an addr-spec (RFC 5322, section 3.4); raises ValueError for what is none."""
     local, _, domain = person.address.rpartition("@")
-    if not local or not domain or any(letter.isspace() or letter in "<>\0" for letter in person.address):
+    domain = domain.encode("idna").decode("ascii")
+    if not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain) or not local.isprintable():
         raise ValueError(f"{person.address!r} is no address")
-    return Address(one_line(person.name), local, domain.encode("idna").decode("ascii"))
+    if "=?" in local:
+        raise ValueError(f"{person.address!r} would be read as an encoded word")
+    name = one_line(person.name)
+    if not name:
+        return f"{local}@{domain}"
+    if not name.isascii() or "=?" in name:
+        return f"{_encoded(name)}\r\n <{local}@{domain}>"
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    phrase = name if _WORDS.fullmatch(name) else f'"{escaped}"'
+    return f"{phrase} <{local}@{domain}>"
 
 
 def _type_of(one: File) -> tuple[str, str]:

@@ -102,6 +102,8 @@ class ComposeForm(Summed, forms.Form):
         sender.queryset = Mailbox.objects.filter(pk__in=[one.pk for one in senders]).order_by(
             "queue__name", "pk"
         )
+        if draft.mailbox_id not in {one.pk for one in senders}:
+            sender.empty_label = "Choose a mailbox"  # a browser would take the first one unasked
         candidates = Correspondents(user)
         for kind in RecipientKind:
             self.fields[kind.value] = RecipientsField(candidates, label=kind.label)
@@ -112,7 +114,7 @@ class ComposeForm(Summed, forms.Form):
 
     def _offered(self) -> list[tuple[Attachment, bool]]:
         """Attachments of the forwarded message that may be handed on, and whether they are chosen."""
-        if self.forwards is None or self.draft.pk is not None:
+        if self.forwards is None:
             return []
         chosen = self._listed("carry") if self.is_bound else None
         parts = self.forwards.attachments.filter(is_blocked=False)
@@ -130,8 +132,8 @@ class ComposeForm(Summed, forms.Form):
         stored = list(self.draft.files.defer("data"))
         if not self.is_bound:
             return stored
-        keep = {int(key) for key in self._listed("keep") if key.isdecimal()}
-        return [one for one in stored if one.pk in keep]
+        keep = set(self._listed("keep"))
+        return [one for one in stored if str(one.pk) in keep]
 
     def clean_attach(self) -> list[File]:
         """Read only when all of it may be sent."""

@@ -135,8 +135,8 @@ class OutgoingMessage(models.Model):
 
     @property
     def raw(self) -> bytes:
-        """The bytes as they are sent, without Bcc."""
-        return bytes(self.original.raw)
+        """The bytes as they are sent, without Bcc; read anew each time, since they may be large."""
+        return bytes(OutgoingOriginal.objects.values_list("raw", flat=True).get(pk=self.pk))
 
     @property
     def is_draft(self) -> bool:

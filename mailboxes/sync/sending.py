@@ -9,7 +9,7 @@ server's reply is committed, nobody but the server knows: such a message is *unc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -126,12 +126,13 @@ class _Queues:
 
     def hold(self, address: str, order: _Order, until: datetime) -> None:
         """Later messages to this address wait behind the one at this place."""
+        address = address.lower()
         first, latest = self._held.get(address, (order, until))
         self._held[address] = min(first, order), max(latest, until)
 
     def until(self, address: str, order: _Order) -> datetime | None:
         """Until when a message at this place waits; None when it is its turn."""
-        first, latest = self._held.get(address, (order, self.moment))
+        first, latest = self._held.get(address.lower(), (order, self.moment))
         return latest if first < order else None
 
 
@@ -186,8 +187,9 @@ class Sending:
         return self.must_yield() or self.waiting(leases.now()).exists()
 
     def _in_order(self) -> Iterator[OutgoingMessage]:
-        """Read in portions, each behind the one before."""
+        """Read in portions, each behind the one before; the bytes of each only when it is handed over."""
         rows = self.waiting(self.started_at).select_related("original").prefetch_related("recipients")
+        rows = rows.defer("original__raw", "text", "html")
         behind = Q()
         while portion := list(rows.filter(behind)[:PORTION]):
             yield from portion
@@ -197,6 +199,9 @@ class Sending:
 
     def _one(self, server: OutgoingTransport, message: OutgoingMessage) -> None:
         waiting = [one for one in message.recipients.all() if one.state in WAITING]
+        if not waiting:
+            nobody = MessageRefused("it is for nobody")
+            self._take(Outcome(message, error=nobody))  # or it would be due for ever
         held = {
             one.pk: until for one in waiting if (until := self.queues.until(one.address, _order(message)))
         }
@@ -224,16 +229,19 @@ class Sending:
             rest = [one for one in recipients if one.address not in answers]
             accepted = self._sorted_by(answers, recipients, outcome)
             if accepted:
+                raw = message.raw
                 if not self._begin(message, accepted):
                     server.withdraw()
                     return []
                 outcome.handed_over = True
-                said = server.hand_over(message.raw)
+                said = server.hand_over(raw)
                 for one in accepted:
                     outcome.add(OutgoingState.SENT, one, said)
         except MailError as error:
-            outcome.error = error
+            outcome.error = error.with_traceback(None)  # its frames hold the bytes, in a circle
             told = {one.pk for many in outcome.states.values() for one in many}
+            if isinstance(error, OutcomeUnknown):
+                told |= {one.pk for one in rest}  # the server did not take it for them
             left = [one for one in recipients if one.pk not in told]
             self._failed(error, left, outcome)
             rest = []
@@ -246,6 +254,8 @@ class Sending:
         return rest
 
     def _envelope(self, message: OutgoingMessage, recipients: Sequence[OutgoingRecipient]) -> Envelope:
+        if not hasattr(message, "original"):
+            raise MessageRefused("its original is missing here")
         return Envelope(
             sender=self.mailbox.email_address,
             recipients=tuple(one.address for one in recipients),
@@ -292,8 +302,9 @@ class Sending:
         return OutgoingState.FAILED if too_old else OutgoingState.DEFERRED
 
     def _count_later(self, outcome: Outcome) -> None:
+        """What was put off before says nothing: a few of those would stand in front of all others for hours."""
         if isinstance(outcome.error, TryLater) and OutgoingState.SENT not in outcome.states:
-            self.later_in_a_row += 1
+            self.later_in_a_row += outcome.message.attempts <= 1
             if self.later_in_a_row >= LATER_IN_A_ROW:
                 self.flush()
                 raise outcome.error
@@ -308,8 +319,7 @@ class Sending:
         with transaction.atomic():
             self.lease.write(lease_holder=self.lease.holder)
             self._write()
-            rows = OutgoingMessage.objects.filter(pk=message.pk, state__in=WAITING)
-            if not rows.update(state=OutgoingState.SENDING, sending_since=moment):
+            if not _as_read(message).update(state=OutgoingState.SENDING, sending_since=moment):
                 return False
             OutgoingRecipient.objects.filter(pk__in=[one.pk for one in accepted]).update(
                 state=OutgoingState.SENDING, changed_at=moment
@@ -357,6 +367,11 @@ def _order(message: OutgoingMessage) -> _Order:
     return message.queued_at, message.pk
 
 
+def _as_read(message: OutgoingMessage) -> QuerySet[OutgoingMessage]:
+    """The row of a message that waits, unless a person took it back meanwhile, even to queue it anew."""
+    return OutgoingMessage.objects.filter(pk=message.pk, queued_at=message.queued_at, state__in=WAITING)
+
+
 def _is_of_message(error: MailError) -> bool:
     """Whether the next message may fare better on the same connection."""
     return isinstance(error, TryLater | MessageRefused)
@@ -369,7 +384,7 @@ def _said(error: MailError) -> str:
 def note(outcome: Outcome, tally: Sent) -> None:
     """Write what came of an attempt; the caller holds the lease, in a transaction."""
     moment, message = leases.now(), outcome.message
-    if not outcome.handed_over and not _still_waits(message):
+    if not _is_locked(outcome):
         return  # a person took it back while the server was asked
     alike: dict[tuple[OutgoingState, str], list[int]] = {}
     for state, recipients in outcome.states.items():
@@ -379,16 +394,27 @@ def note(outcome: Outcome, tally: Sent) -> None:
     for (state, said), keys in alike.items():
         OutgoingRecipient.objects.filter(pk__in=keys).update(state=state, said=said, changed_at=moment)
     message.attempts += bool(outcome.states.keys() - {OutgoingState.QUEUED})
-    stand(message, (one.state for one in message.recipients.all()), outcome.error)
+    states: Iterable[str] = outcome.states
+    if len(message.recipients.all()) != 1 or not states:  # a report may have told of another one meanwhile
+        states = OutgoingRecipient.objects.filter(message=message).values_list("state", flat=True)
+    stand(message, states, outcome.error)
     tally.sent += message.state == OutgoingState.SENT
     tally.deferred += message.state == OutgoingState.DEFERRED
     tally.failed += message.state == OutgoingState.FAILED
     tally.uncertain += message.state == OutgoingState.UNCERTAIN
 
 
-def _still_waits(message: OutgoingMessage) -> bool:
-    rows = OutgoingMessage.objects.select_for_update().filter(pk=message.pk, state__in=WAITING)
-    return rows.exists()
+def _is_locked(outcome: Outcome) -> bool:
+    """Lock the message where somebody may change it meanwhile: a person while it waits, a report on another recipient
+    of it. False for one that was taken back."""
+    message = outcome.message
+    if outcome.handed_over and len(message.recipients.all()) == 1:
+        return True
+    rows = OutgoingMessage.objects.filter(pk=message.pk) if outcome.handed_over else _as_read(message)
+    told = rows.select_for_update().values_list("why", "advice", "server_words").first()
+    if told is not None:
+        message.why, message.advice, message.server_words = told
+    return told is not None
 
 
 def leave_to_people(sending: QuerySet[OutgoingMessage]) -> int:

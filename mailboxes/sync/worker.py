@@ -269,6 +269,8 @@ class Engine:
                 self._watch_outbox()
             except (DatabaseError, RuntimeError) as error:  # RuntimeError: the dict changed under our copy
                 log.warning("No heartbeat this time: %s", error)
+            except Exception:  # without a heart the leases of all passes end while they work
+                log.exception("A heartbeat failed")
             self.stop.wait(HEARTBEAT_SECONDS)
         connection.close()
 
@@ -342,6 +344,7 @@ class Engine:
             self._outbox_watched_at = time.monotonic()
             outbox.watch_age()
             outbox.watch_failures()
+            outbox.watch_storms()
 
     def _failed(self, errand: Errand, why: str) -> None:
         with self._lock:

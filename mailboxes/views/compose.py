@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -54,14 +55,24 @@ def new(request: HttpRequest) -> HttpResponseBase:
         own = Mailbox.objects.own(user).select_related("server_profile")
         return render(request, "mailboxes/compose_closed.html", {"own": own})
     token = request.POST.get("token", "")
-    if re.fullmatch(r"[a-z2-7]{20}", token):
-        if stored := OutgoingMessage.objects.filter(token=token, written_by=user).first():
-            return _write(request, stored, {}) if stored.is_draft else redirect("outbox-message", stored.pk)
-    else:
-        token = new_token()
+    stored = OutgoingMessage.objects.filter(token=token).first() if re.fullmatch(_MARKED, token) else None
+    if stored and stored.written_by == user:
+        if stored.is_draft:
+            return _write(request, stored, {}, answering)
+        return redirect("outbox-message", stored.pk)
     draft, initial = _begun(request, user, senders, answering)
-    draft.token = token
-    return _write(request, draft, initial, answering)
+    draft.token = new_token() if stored or not re.fullmatch(_MARKED, token) else token
+    try:
+        return _write(request, draft, initial, answering)
+    except IntegrityError:
+        # Sent twice at the same time, and the other one was first.
+        first = OutgoingMessage.objects.filter(token=token, written_by=user).first()
+        if first is None:
+            raise
+        return redirect("outbox-message", first.pk)
+
+
+_MARKED = r"[a-z2-7]{20}"
 
 
 def _begun(

@@ -56,7 +56,7 @@ def outbox_list(request: HttpRequest) -> HttpResponse:
 def _visible(request: HttpRequest) -> QuerySet[OutgoingMessage]:
     rows = OutgoingMessage.objects.visible_to(person(request))
     mailbox = ("mailbox__server_profile", "mailbox__user", "mailbox__queue", "mailbox__approval_by")
-    rows = rows.select_related(*mailbox, "written_by").defer("mailbox__password", "html")
+    rows = rows.select_related(*mailbox, "written_by").defer("html")
     return rows.prefetch_related("recipients", "mailbox__states")
 
 
@@ -171,6 +171,8 @@ def _one(request: HttpRequest, pk: int, command: str) -> HttpResponse:
         messages.success(request, COMMANDS[command][2](request, found))
     except ValidationError as error:
         messages.warning(request, " ".join(error.messages))
+    if not OutgoingMessage.objects.visible_to(person(request)).filter(pk=pk).exists():
+        return redirect("outbox-list")  # it is a draft again, of who wrote it
     return redirect("outbox-message", pk)
 
 
@@ -225,9 +227,8 @@ def many(request: HttpRequest) -> HttpResponseBase:
         return back
     label, _, act = COMMANDS[command]
     done, refused = 0, dict[str, int]()
-    for found in (
-        OutgoingMessage.objects.visible_to(person(request)).filter(pk__in=picks).order_by("queued_at", "pk")
-    ):
+    visible = OutgoingMessage.objects.visible_to(person(request)).only("pk")
+    for found in visible.filter(pk__in=picks).order_by("queued_at", "pk"):
         try:
             act(request, found)
             done += 1

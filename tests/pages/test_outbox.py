@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -21,6 +22,7 @@ from mailboxes.models import (
     User,
 )
 from mailboxes.parsing import parse
+from mailboxes.views import compose
 from mailboxes.writing import File, Person
 from tests.conftest import Office
 
@@ -390,3 +392,111 @@ def test_a_file_of_a_message_is_a_download(hers: Client, priya: User) -> None:
     response = hers.get(reverse("outbox-file", args=[message.pk, message.files.get().pk]))
     assert response["Content-Type"] == "application/octet-stream"
     assert response["Content-Disposition"].startswith("attachment")
+
+
+# --- what goes wrong seldom ---
+
+
+def test_who_takes_back_what_a_colleague_wrote_is_told_so(hers: Client, office: Office, priya: User) -> None:
+    message = written(Mailbox.objects.get(pk=office.support.mailbox.pk), office.amara, "queued")
+    response = hers.post(reverse("outbox-cancel", args=[message.pk]), follow=True)
+    assert response.status_code == 200
+    assert "It is a draft again." in response.content.decode()
+    assert OutgoingMessage.objects.get().state == "draft"
+
+
+def test_what_nobody_wrote_can_be_cancelled_and_stays_in_sight(hers: Client, priya: User) -> None:
+    message = outbox.send(
+        priya.mailbox, to=[Person("", "boris@example.org")], subject="x", text="x", is_automatic=True
+    )
+    shown = hers.post(reverse("outbox-cancel", args=[message.pk]), follow=True).content.decode()
+    assert "Those who do not have it yet do not get it." in shown
+
+
+def test_the_token_of_somebody_else_s_message_is_of_no_use(hers: Client, office: Office, priya: User) -> None:
+    other = written(Mailbox.objects.get(pk=office.support.mailbox.pk), office.amara, "sent")
+    response = hers.post(NEW, typed(priya.mailbox, token=other.token))
+    assert response.status_code == 302
+    mine = OutgoingMessage.objects.exclude(pk=other.pk).get()
+    assert mine.written_by == priya
+    assert mine.token != other.token
+
+
+def test_a_forward_that_is_sent_from_an_old_page_still_carries_its_attachments(
+    hers: Client, office: Office, priya: User
+) -> None:
+    found = delivered(office.collection, priya.mailbox, 5)
+    attached(found, "a.txt", "text/plain", b"first")
+    token = re.search(
+        r'name="token" value="([a-z2-7]{20})"', page(hers, f"{NEW}?answers={found.pk}&how=forward")
+    )
+    assert token
+    posted = typed(priya.mailbox, answers=found.pk, how="forward", carry=["1"], token=token[1])
+    hers.post(NEW, posted | {"then": "save"})
+    hers.post(NEW, posted)  # back, and Send
+    message = OutgoingMessage.objects.get()
+    assert message.state == "queued"
+    assert [one.name for one in message.files.all()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["keep", "answers", "carry"])
+def test_numbers_that_are_none_break_no_page(hers: Client, priya: User, name: str) -> None:
+    hers.post(NEW, typed(priya.mailbox, then="save"))
+    draft = OutgoingMessage.objects.get()
+    response = hers.post(reverse("outbox-edit", args=[draft.pk]), typed(priya.mailbox) | {name: "9" * 5000})
+    assert response.status_code == 302
+
+
+def test_a_mailbox_whose_domain_no_header_can_carry_is_told_at_its_field(hers: Client, priya: User) -> None:
+    Mailbox.objects.filter(pk=priya.mailbox.pk).update(email_address=f"priya@{'ü' * 60}.example")
+    response = hers.post(NEW, typed(priya.mailbox))
+    assert response.status_code == 422
+    assert "cannot be written in a mail" in response.content.decode()
+
+
+def test_an_address_longer_than_any_is_told_at_its_field(hers: Client, priya: User) -> None:
+    response = hers.post(NEW, typed(priya.mailbox, to=f"{'a' * 330}@example.org, {'b@' + 'c.' * 200}example"))
+    assert response.status_code == 422
+
+
+def test_the_list_asks_for_no_password_of_each_row(
+    hers: Client, priya: User, django_assert_max_num_queries: Callable[..., object]
+) -> None:
+    mailbox = Mailbox.objects.get(pk=priya.mailbox.pk)
+    mailbox.allow_credentials, mailbox.username, mailbox.password = True, "priya", "x"
+    mailbox.save()
+    for _ in range(20):
+        written(priya.mailbox, priya, "queued")
+    with django_assert_max_num_queries(26):
+        page(hers, reverse("outbox-list"))
+
+
+def test_pressed_twice_at_once_it_is_one_message_and_both_are_told_so(
+    hers: Client, priya: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find nothing stored; the other one stores it first."""
+    token, begun = "a" * 20, compose._begun
+
+    def slowly(*args: Any) -> Any:
+        monkeypatch.undo()
+        hers.post(NEW, typed(priya.mailbox, token=token))
+        return begun(*args)
+
+    monkeypatch.setattr(compose, "_begun", slowly)
+    response = hers.post(NEW, typed(priya.mailbox, token=token))
+    message = OutgoingMessage.objects.get()
+    assert response["Location"] == reverse("outbox-message", args=[message.pk])
+
+
+def test_a_draft_from_a_mailbox_that_sends_no_more_changes_its_sender_only_by_choice(
+    hers: Client, office: Office, priya: User
+) -> None:
+    support = Mailbox.objects.get(pk=office.support.mailbox.pk)
+    hers.post(NEW, typed(support, then="save"))
+    support.outgoing_method = "none"
+    support.save()
+    draft = OutgoingMessage.objects.get()
+    address = reverse("outbox-edit", args=[draft.pk])
+    assert '<option value="">Choose a mailbox' in page(hers, address)
+    assert hers.post(address, typed(priya.mailbox) | {"mailbox": ""}).status_code == 422
+    assert hers.post(address, typed(priya.mailbox)).status_code == 302

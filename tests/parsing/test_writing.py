@@ -64,6 +64,52 @@ def test_what_was_written_is_read_again() -> None:
     assert max(map(len, raw.split(b"\r\n"))) <= 998
 
 
+ENCODED = "=?utf-8?q?x=0D=0ABcc:_victim@example.org=0D=0A=0D=0Abody?="
+
+
+@pytest.mark.parametrize(
+    "word", [ENCODED, f"{ENCODED} ü", f"a {ENCODED}", f"={ENCODED}", f"=?utf-8?q?{ENCODED}?="]
+)
+@pytest.mark.parametrize("place", ["subject", "sender", "to"])
+def test_what_looks_encoded_is_not_decoded_into_headers(word: str, place: str) -> None:
+    raw = written(letter(**{place: _at(place, word)}))
+    assert b"\nBcc" not in raw
+    assert "Bcc" not in names(raw)
+
+
+def _at(place: str, word: str) -> object:
+    whom = Person(word, "amara@contoso.com")
+    return {"subject": word, "sender": whom, "to": [whom]}[place]
+
+
+def test_an_address_that_looks_encoded_is_refused() -> None:
+    with pytest.raises(ValueError, match="encoded"):
+        written(letter(to=[Person("", "=?utf-8?q?x=0D=0ABcc=3A_a?=@example.org")]))
+
+
+@pytest.mark.parametrize(
+    "address", ["a,b@example.org", "a\x7f@example.org", "a@exa,mple.org", 'a"b@example.org', "(a)@b.org"]
+)
+def test_what_would_be_more_than_one_address_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        written(letter(to=[Person("", address)]))
+
+
+def test_each_of_many_recipients_can_be_read_whatever_their_names() -> None:
+    names = [
+        "Ana Müller-Lüdenscheidt",
+        "漢字 名前",
+        "Müller, Jörg",
+        "Åsa Öberg (Sales)",
+        "Łukasz Żółć",
+        "x" * 29,
+        "Ana",
+    ]
+    people = [Person(names[n % 7], f"p{n}{'y' * (n % 21)}@example.org") for n in range(400)]
+    found = parse(written(letter(to=people[:200], cc=people[200:])))
+    assert [*found.to, *found.cc] == [one.address for one in people]
+
+
 HOSTILE = "x\r\nBcc: victim@example.org\r\n\r\nbody"
 
 

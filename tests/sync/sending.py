@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import outbox
@@ -88,16 +84,6 @@ def passed(mailbox: Mailbox, direction: str = "outgoing") -> None:
         tested_mailbox_version=stored.connection_version,
         tested_profile_version=stored.profile_version,
     )
-
-
-@contextmanager
-def moved_on(**by: float) -> Iterator[None]:
-    from datetime import timedelta
-
-    import time_machine
-
-    with time_machine.travel(timezone.now() + timedelta(**by), tick=True):
-        yield
 
 
 def subjects(taken: list[bytes]) -> list[str]:

@@ -458,3 +458,13 @@ def test_the_page_of_a_report_says_what_it_is_about(office: Office, support: Que
     )
     assert f'A delivery report on <a href="/outbox/{ours.pk}/">' in page
     assert "Automatic mail: its Auto-Submitted says auto-replied." in away
+
+
+def test_what_fails_after_it_was_handed_on_did_not_arrive(office: Office, support: Queue) -> None:
+    ours = sent(office, support.mailbox, "kim@fabrikam.com")
+    arrives(
+        office, report(ours, about("kim@fabrikam.com", "relayed", "2.0.0", "250 ok"), envelope=ours.token)
+    )
+    assert ours.recipients.get().confirmed_at
+    arrives(office, report(ours, about("kim@fabrikam.com"), envelope=ours.token))
+    assert (ours.recipients.get().state, ours.recipients.get().confirmed_at) == ("bounced", None)
