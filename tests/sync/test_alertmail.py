@@ -441,9 +441,14 @@ def test_a_slow_mail_server_holds_up_no_heartbeat(
         thread.start()
         try:
             assert asked.wait(10)
-            began = EngineProcess.objects.get().seen_at
-            time.sleep(1)
-            assert EngineProcess.objects.get().seen_at - began > timedelta(seconds=0.5)
+            beats = set()
+            for _ in range(200):  # of a busy machine, too
+                beats |= set(EngineProcess.objects.values_list("seen_at", flat=True))
+                if len(beats) > 3:
+                    break
+                time.sleep(0.05)
+            assert len(beats) > 3
+            assert thread.is_alive()
         finally:
             assert engine.shut_down()
             thread.join(10)
