@@ -31,6 +31,7 @@ from .routing import REASON_LABELS, Reason
 
 QUARANTINE = "quarantine"
 OUTBOX_AGE, OUTBOX_FAILED, OUTBOX_STORM = "outbox:age:", "outbox:failed:", "outbox:storm:"
+OUTBOX_UNCERTAIN = "outbox:uncertain:"
 MOST_FAILING = "most-failing:"
 LATELY = timedelta(hours=1)
 
@@ -56,7 +57,7 @@ def server_cause(profile_id: int, direction: str = Direction.INCOMING) -> str:
 
 
 def uncertain_cause(mailbox_id: int) -> str:
-    return f"outbox:uncertain:{mailbox_id}"
+    return f"{OUTBOX_UNCERTAIN}{mailbox_id}"
 
 
 def copies_cause(mailbox_id: int) -> str:
@@ -114,8 +115,7 @@ def outbox_uncertain(mailbox: Mailbox) -> None:
         resolve(cause, "Somebody decided on each of them.")
         return
     sentences = Sentences(
-        title=f"{mailbox.name}: of {count} message{'s' if count != 1 else ''} it is not known whether "
-        f"{'they were' if count != 1 else 'it was'} sent",
+        title=f"{mailbox.name}: nobody knows whether {count} message{'s were' if count != 1 else ' was'} sent",
         why="The connection or the program ended after the message was handed over, before the server's reply was "
         "noted.",
         what_we_do="Such a message is not sent a second time by itself, since the recipient may have it. All other "

@@ -17,7 +17,7 @@ from .answers import Clue, Status
 from .models import Answer, Mailbox, OutgoingMessage, OutgoingRecipient, OutgoingState
 from .parsing import Parsed
 
-LONGEST_ID = 250
+LONGEST_ID = 320
 
 
 class Tie(NamedTuple):

@@ -210,7 +210,9 @@ def _letter(
         sender=Person(mailbox.name, mailbox.email_address),
         to=people[RecipientKind.TO],
         cc=people[RecipientKind.CC],
-        subject=f"{message.subject} [#{message.token}]" if place == TokenPlace.SUBJECT else message.subject,
+        subject=f"{message.subject[: writing.MAX_SUBJECT - 30]} [#{message.token}]"
+        if place == TokenPlace.SUBJECT
+        else message.subject,
         text=writing.signed(message.text, signature_of(mailbox)) if message.written_by_id else message.text,
         html=message.html,
         files=[File(one.name, one.content_type, bytes(one.data)) for one in files],
@@ -221,6 +223,12 @@ def _letter(
         reply_to=f"{local}+{MARK}{message.token}@{domain}" if place == TokenPlace.ADDRESS else "",
         is_automatic=message.is_automatic,
     )
+
+
+def _with_token(message: OutgoingMessage) -> str:
+    """The subject, cut so that the token is not."""
+    token = f" [#{message.token}]"
+    return message.subject[: writing.MAX_SUBJECT - len(token)] + token
 
 
 def check(
@@ -535,7 +543,11 @@ def watch_age() -> None:
 
 
 def watch_failures() -> None:
-    """The same for the alert on mail that did not arrive."""
+    """The same for the alerts on mail that did not arrive, and on mail of which nobody knows."""
+    uncertain = OutgoingMessage.objects.filter(state=OutgoingState.UNCERTAIN).order_by().values("mailbox")
+    asked = Alert.objects.filter(cause__startswith=alerts.OUTBOX_UNCERTAIN, resolved_at=None)
+    for alert in asked.exclude(mailbox__in=uncertain).select_related("mailbox"):
+        alerts.resolve(alert.cause, "Of each of them it is known by now.")
     failed = OutgoingMessage.objects.filter(failed_lately()).order_by()
     found = dict(failed.values_list("mailbox").annotate(count=Count("pk")))
     opened = Alert.objects.filter(cause__startswith=alerts.OUTBOX_FAILED, resolved_at=None)

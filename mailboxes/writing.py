@@ -23,7 +23,7 @@ from .parsing import file_name
 
 MAX_REFERENCES = 20
 MAX_SUBJECT = 900
-_MESSAGE_ID = re.compile(r"[!-;=?-~]{1,250}")
+_MESSAGE_ID = re.compile(r"[!-;=?-~]{1,900}")
 """What may stand between angle brackets here: visible ASCII without any (RFC 5322, section 3.6.4, and wider)."""
 _LOCAL = re.compile(r'"[^"\\]+"|[^\s@<>,;:"()\[\]\\]+')
 _DOMAIN = re.compile(r"[A-Za-z0-9._-]+|\[[A-Za-z0-9.:-]+\]")

@@ -58,7 +58,9 @@ AT_DATA: Replies = {**NOT_SIGNED_IN, 552: MessageTooLarge, 4: TryLater, 5: Messa
 
 
 def kind_of(code: int, words: str, table: Replies) -> type[MailError]:
-    """What a refusal means: by its code, else by the first digit of it."""
+    """What a refusal means: by its code, else by the first digit of it; of a message, whatever words it quotes."""
+    if table is AT_DATA:
+        return table.get(code) or table.get(code // 100) or ProtocolError
     if "STARTTLS" in words.upper() and code >= 500:
         return EncryptionRequired
     if "too many" in words.lower() and "connection" in words.lower():

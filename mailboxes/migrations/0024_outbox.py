@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 ('references', models.TextField(blank=True)),
                 ('conversation', models.UUIDField(default=uuid.uuid4, editable=False)),
                 ('token', models.CharField(default=mailboxes.models.outgoing.new_token, editable=False, max_length=20, unique=True)),
-                ('message_id', models.CharField(blank=True, max_length=250, verbose_name='Message-ID')),
+                ('message_id', models.CharField(blank=True, max_length=320, verbose_name='Message-ID')),
                 ('is_automatic', models.BooleanField(default=False)),
                 ('asks_report', models.BooleanField(default=False, verbose_name='Ask for a delivery report')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
@@ -209,6 +209,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='outgoingmessage',
             constraint=emailprofiles.rules.FieldRule(condition=models.Q(('state', 'draft'), models.Q(('message_id', ''), _negated=True), _connector='OR'), field='message_id', message='A message needs its Message-ID before it is queued.', name='outgoing_has_its_id_before_it_leaves'),
+        ),
+        migrations.AddConstraint(
+            model_name='outgoingmessage',
+            constraint=emailprofiles.rules.FieldRule(condition=models.Q(models.Q(('state__in', ('queued', 'deferred', 'sending')), _negated=True), ('queued_at__isnull', False), _connector='OR'), field='queued_at', message='A message that waits has a place in the order.', name='outgoing_waits_in_an_order'),
         ),
         migrations.AddIndex(
             model_name='outgoingrecipient',

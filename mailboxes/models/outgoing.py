@@ -80,7 +80,7 @@ class OutgoingMessage(models.Model):
     references = models.TextField(blank=True)
     conversation = models.UUIDField(default=uuid.uuid4, editable=False)
     token = models.CharField(max_length=20, default=new_token, unique=True, editable=False)
-    message_id = models.CharField("Message-ID", max_length=250, blank=True)
+    message_id = models.CharField("Message-ID", max_length=320, blank=True)
     is_automatic = models.BooleanField(default=False)
     asks_report = models.BooleanField("Ask for a delivery report", default=False)
 
@@ -111,6 +111,12 @@ class OutgoingMessage(models.Model):
                 name="outgoing_has_its_id_before_it_leaves",
                 condition=Q(state=OutgoingState.DRAFT) | ~Q(message_id=""),
                 message="A message needs its Message-ID before it is queued.",
+            ),
+            FieldRule(
+                field="queued_at",
+                name="outgoing_waits_in_an_order",
+                condition=~Q(state__in=UNFINISHED) | Q(queued_at__isnull=False),
+                message="A message that waits has a place in the order.",
             ),
         ]
         indexes = [

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import IntegrityError
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -94,9 +95,9 @@ def _begun(
 @signed_in
 def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Go on with a draft of one's own."""
-    own = OutgoingMessage.objects.visible_to(person(request)).filter(
-        written_by=person(request), state=OutgoingState.DRAFT
-    )
+    own = _written_by(request).filter(state=OutgoingState.DRAFT)
+    if request.method == "POST" and not own.filter(pk=pk).exists():
+        return _too_late(request, get_object_or_404(_written_by(request), pk=pk))
     draft = get_object_or_404(own, pk=pk)
     recipients = list(draft.recipients.all())
     initial = {
@@ -110,6 +111,22 @@ def edit(request: HttpRequest, pk: int) -> HttpResponseBase:
         for kind in RecipientKind.values
     }
     return _write(request, draft, initial)
+
+
+def _written_by(request: HttpRequest) -> QuerySet[OutgoingMessage]:
+    return OutgoingMessage.objects.visible_to(person(request)).filter(written_by=person(request))
+
+
+def _too_late(request: HttpRequest, sent: OutgoingMessage) -> HttpResponse:
+    """It was sent from another window: what was typed here is kept, as the beginning of another message."""
+    draft = OutgoingMessage(mailbox=sent.mailbox, written_by=person(request))
+    form = ComposeForm(person(request), draft, None, request.POST)
+    form.add_error(
+        None,
+        "This message was sent from another window. What you typed here stands below as a new one, without files: "
+        "send it only if it is to go as well.",
+    )
+    return _page(request, form, draft)
 
 
 def _write(
@@ -126,7 +143,13 @@ def _write(
         form.fields["text"].widget.attrs["autofocus"] = True  # whom it is for stands there already
     if posted and (form.try_send() if request.POST.get("then") == "send" else form.try_save()):
         return _done(request, draft)
-    signatures = [(one.name, outbox.signature_of(one)) for one in outbox.senders(user)]
+    return _page(request, form, draft, answering)
+
+
+def _page(
+    request: HttpRequest, form: ComposeForm, draft: OutgoingMessage, answering: Answering | None = None
+) -> HttpResponse:
+    signatures = [(one.name, outbox.signature_of(one)) for one in outbox.senders(person(request))]
     context = {
         "form": form,
         "draft": draft,

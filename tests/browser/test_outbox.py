@@ -63,6 +63,8 @@ def test_a_person_writes_and_sees_it_sent(
     plan = tmp_path / "plan.txt"
     plan.write_text("the plan")
     visitor.page.set_input_files("[name=attach]", plan)
+    visitor.page.locator("[name=subject]").press("Enter")  # sends nothing
+    visitor.sees("The draft is saved.")
     visitor.presses("Send")
     visitor.sees("The message is in the outbox.")
     message = OutgoingMessage.objects.get()

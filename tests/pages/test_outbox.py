@@ -141,6 +141,32 @@ def test_sent_twice_it_is_one_message(hers: Client, priya: User) -> None:
     assert OutgoingMessage.objects.get().state == "queued"
 
 
+def test_what_is_typed_in_a_second_window_is_kept_though_the_first_one_was_sent(
+    hers: Client, priya: User
+) -> None:
+    hers.post(NEW, typed(priya.mailbox, then="save"))
+    edit = reverse("outbox-edit", args=[OutgoingMessage.objects.get().pk])
+    assert hers.post(edit, typed(priya.mailbox)).status_code == 302
+    late = hers.post(edit, typed(priya.mailbox, text="A second thought"))
+    shown = late.content.decode()
+    assert late.status_code == 422
+    assert "This message was sent from another window." in shown
+    assert "A second thought" in shown
+    assert f'action="{NEW}"' in shown
+    assert OutgoingMessage.objects.get().text == "Good morning\n"
+
+
+@pytest.mark.parametrize("subject", ["Offer", "x" * 890])
+def test_the_subject_carries_the_token_whole_where_the_settings_ask_for_it(
+    hers: Client, priya: User, subject: str
+) -> None:
+    EmailConfigurationSettings.load()
+    EmailConfigurationSettings.objects.update(track_by_token="subject")
+    hers.post(NEW, typed(priya.mailbox, subject=subject))
+    message = OutgoingMessage.objects.get()
+    assert parse(message.raw).subject.endswith(f" [#{message.token}]")
+
+
 def test_from_is_only_what_the_writer_may_use(hers: Client, office: Office, priya: User) -> None:
     sends(office.amara.mailbox, office)
     foreign = Queue.objects.create(name="Press", email_address="press@contoso.com", owner=office.amara)

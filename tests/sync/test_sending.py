@@ -108,6 +108,7 @@ def test_bcc_is_in_the_envelope_and_nowhere_else(sender: Sender, postbox: Postbo
         ("RCPT", b"550 5.1.1 no such user\r\n", "failed", True),
         ("DATA", b"451 4.3.0 not now\r\n", "deferred", True),
         ("DATA", b"554 5.7.1 spam\r\n", "failed", True),
+        (".", b"554 5.7.1 your link to STARTTLS.example is spam\r\n", "failed", True),
         (".", b"451 4.3.0 not now\r\n", "deferred", True),
         (".", b"554 5.7.1 content rejected\r\n", "failed", True),
         (".", b"552 5.2.3 too large\r\n", "failed", True),
@@ -357,7 +358,7 @@ def test_a_reply_that_is_lost_after_the_dot_asks_a_person(
     assert "no answer came" in stored.why
     assert stored.advice
     alert = Alert.objects.get(resolved_at=None, cause__startswith="outbox:uncertain")
-    assert "it is not known whether it was sent" in alert.title
+    assert "nobody knows whether 1 message was sent" in alert.title
     sender.later()
     assert len(postbox.taken) == takes  # never a second time by itself
 
