@@ -121,10 +121,15 @@ urlpatterns: list[URLPattern] = [
     path("outbox/<int:pk>/edit/", compose.edit, name="outbox-edit"),
     path("outbox/<int:pk>/raw/", outbox.raw, name="outbox-raw"),
     path("outbox/<int:pk>/files/<int:number>/", outbox.file, name="outbox-file"),
-    path("outbox/<int:pk>/send-now/", outbox.send_now, name="outbox-now"),
-    path("outbox/<int:pk>/send-again/", outbox.send_again, name="outbox-again"),
-    path("outbox/<int:pk>/arrived/", outbox.arrived, name="outbox-arrived"),
-    path("outbox/<int:pk>/cancel/", outbox.cancel, name="outbox-cancel"),
+    *(
+        path(f"outbox/<int:pk>/{slug}/", outbox.command, {"name": name}, name=f"outbox-{name}")
+        for slug, name in (
+            ("send-now", "now"),
+            ("send-again", "again"),
+            ("arrived", "arrived"),
+            ("cancel", "cancel"),
+        )
+    ),
     path("outbox/<int:pk>/delete/", outbox.delete, name="outbox-delete"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
     path("quarantine/targets/", quarantine.targets, name="target-search"),

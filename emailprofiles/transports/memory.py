@@ -113,6 +113,14 @@ class MemoryServer:
         return who.authorize_as or who.username
 
 
+def _reached(endpoint: Endpoint) -> Iterator[Step]:
+    yield Step(StepName.NAME, endpoint.host)
+    yield Step(StepName.PORT, f"{endpoint.host} port {endpoint.port}")
+    if endpoint.security is not Security.NONE:
+        yield Step(StepName.TLS, "nothing leaves this process")
+    yield Step(StepName.GREETING, "memory")
+
+
 class MemoryTransport(IncomingTransport):
     """Collects from one folder of a `MemoryServer`, as it was when the folder was opened."""
 
@@ -126,11 +134,7 @@ class MemoryTransport(IncomingTransport):
         self._watched = 0
 
     def connect_steps(self) -> Iterator[Step]:
-        yield Step(StepName.NAME, self.endpoint.host)
-        yield Step(StepName.PORT, f"{self.endpoint.host} port {self.endpoint.port}")
-        if self.endpoint.security is not Security.NONE:
-            yield Step(StepName.TLS, "nothing leaves this process")
-        yield Step(StepName.GREETING, "memory")
+        yield from _reached(self.endpoint)
         with at_step(StepName.SIGNED_IN):
             self._user = self.server.signed_in(self.credentials)
         yield Step(StepName.SIGNED_IN, self._user)
@@ -290,11 +294,7 @@ class MemoryOutgoing(OutgoingTransport):
         self._accepted: list[str] = []
 
     def connect_steps(self) -> Iterator[Step]:
-        yield Step(StepName.NAME, self.endpoint.host)
-        yield Step(StepName.PORT, f"{self.endpoint.host} port {self.endpoint.port}")
-        if self.endpoint.security is not Security.NONE:
-            yield Step(StepName.TLS, "nothing leaves this process")
-        yield Step(StepName.GREETING, "memory")
+        yield from _reached(self.endpoint)
         if not isinstance(self.credentials, Anonymous):
             with at_step(StepName.SIGNED_IN):
                 user = self.server.signed_in(self.credentials)

@@ -165,39 +165,18 @@ COMMANDS: dict[str, tuple[str, tuple[OutgoingState, ...], Act]] = {
 }
 
 
-def _one(request: HttpRequest, pk: int, command: str) -> HttpResponse:
+@require_POST
+@signed_in
+def command(request: HttpRequest, pk: int, name: str) -> HttpResponseBase:
+    """A command for one message; what cannot be done any more is said, and nothing happens."""
     found = get_object_or_404(_visible(request), pk=pk)
     try:
-        messages.success(request, COMMANDS[command][2](request, found))
+        messages.success(request, COMMANDS[name][2](request, found))
     except ValidationError as error:
         messages.warning(request, " ".join(error.messages))
     if not OutgoingMessage.objects.visible_to(person(request)).filter(pk=pk).exists():
         return redirect("outbox-list")  # it is a draft again, of who wrote it
     return redirect("outbox-message", pk)
-
-
-@require_POST
-@signed_in
-def send_now(request: HttpRequest, pk: int) -> HttpResponseBase:
-    return _one(request, pk, "now")
-
-
-@require_POST
-@signed_in
-def send_again(request: HttpRequest, pk: int) -> HttpResponseBase:
-    return _one(request, pk, "again")
-
-
-@require_POST
-@signed_in
-def arrived(request: HttpRequest, pk: int) -> HttpResponseBase:
-    return _one(request, pk, "arrived")
-
-
-@require_POST
-@signed_in
-def cancel(request: HttpRequest, pk: int) -> HttpResponseBase:
-    return _one(request, pk, "cancel")
 
 
 @require_POST
