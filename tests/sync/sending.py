@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+
+import time_machine
+from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import outbox
@@ -84,6 +90,13 @@ def passed(mailbox: Mailbox, direction: str = "outgoing") -> None:
         tested_mailbox_version=stored.connection_version,
         tested_profile_version=stored.profile_version,
     )
+
+
+@contextmanager
+def moved_on(**by: float) -> Iterator[None]:
+    """The host's clock, which SQLite goes by; a database server has its own."""
+    with time_machine.travel(timezone.now() + timedelta(**by), tick=True):
+        yield
 
 
 def subjects(taken: list[bytes]) -> list[str]:
