@@ -169,7 +169,7 @@ class Pass:
     @cached_property
     def sorter(self) -> ingest.Sorter:
         """The office's rules, read when there is something to sort."""
-        return ingest.Sorter(self.mailbox, self.errand.settings)
+        return ingest.Sorter(self.mailbox, self.errand.settings, self.errand.sent)
 
     def must_yield(self) -> bool:
         """The engine stops, or somebody waits for a test of this mailbox."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -364,6 +364,20 @@ class Decided:
     tie: Tie | None = None
 
 
+class OutboxFacts(NamedTuple):
+    """What sorting asks of the outbox: whether anything ever left, and which mailboxes take replies to it only."""
+
+    anything: bool
+    replies_only: frozenset[int]
+
+    @classmethod
+    def read(cls) -> OutboxFacts:
+        replies = IncomingFilter.REPLIES
+        chosen = Q(user__incoming_filter=replies) | Q(queue__incoming_filter=replies)
+        mailboxes = Mailbox.objects.filter(chosen).order_by().values_list("pk", flat=True)
+        return cls(comeback.anything_sent(), frozenset(mailboxes))
+
+
 @dataclass(slots=True)
 class Sorter:
     """Routes what was read, by the office's rules as they are at the start of a pass."""
@@ -372,14 +386,11 @@ class Sorter:
     settings: EmailConfigurationSettings = field(default_factory=EmailConfigurationSettings.load)
     rules: routing.Rules = field(init=False)
     blocked: frozenset[str] = field(init=False)
-    anything_sent: bool = field(init=False)
-    replies_only: frozenset[int] = field(init=False)
+    sent: OutboxFacts = field(default_factory=OutboxFacts.read)
 
     def __post_init__(self) -> None:
         self.rules = rules_of(self.settings)
         self.blocked = self.settings.blocked_extensions()
-        self.anything_sent = comeback.anything_sent()
-        self.replies_only = _replies_only(self.mailbox)
 
     def decide(self, read: Iterable[tuple[Message | Kept, Parsed]]) -> list[Decided]:
         """Two queries for the directory, and two for what it answers once anything was sent, whatever the number of
@@ -390,7 +401,7 @@ class Sorter:
         source = source_of(self.mailbox)
         routes = [_unless_ours(letter.route(source, directory)) for _, letter in letters]
         ties = (
-            comeback.ties([route.message for route in routes]) if self.anything_sent else [None] * len(routes)
+            comeback.ties([route.message for route in routes]) if self.sent.anything else [None] * len(routes)
         )
         return [
             Decided(message, letter.parsed, self._filtered(route, tie), self.blocked, tie)
@@ -399,18 +410,9 @@ class Sorter:
 
     def _filtered(self, route: Route, tie: Tie | None) -> Route:
         """Without those who take replies only, unless it answers a message that was sent from their mailbox."""
-        return routing.without_unanswering(route, self.replies_only - (tie.mailboxes if tie else frozenset()))
-
-
-def _replies_only(source: Mailbox) -> frozenset[int]:
-    """The mailboxes that take replies only; of a user's or queue's own mailbox mail is for that one alone."""
-    chosen = Q(user__incoming_filter=IncomingFilter.REPLIES) | Q(
-        queue__incoming_filter=IncomingFilter.REPLIES
-    )
-    rows = Mailbox.objects.filter(chosen).order_by()
-    return frozenset(
-        (rows if source.is_forward_mailbox else rows.filter(pk=source.pk)).values_list("pk", flat=True)
-    )
+        return routing.without_unanswering(
+            route, self.sent.replies_only - (tie.mailboxes if tie else frozenset())
+        )
 
 
 def _unless_ours(route: Route) -> Route:

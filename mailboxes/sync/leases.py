@@ -107,12 +107,10 @@ def claim(seats: int, holder: str, *, among: Q | None = None) -> list[Lease]:
         one_claim_at_a_time()
         moment = now()
         budgets = Budgets(moment)
-        waiting = [
-            Row._make(row)
-            for rows in (due(moment, among=among), due_to_send(moment, among=among))
-            for row in rows.values_list(*_COLUMNS)[: seats * 20]
-        ]
-        waiting.sort(key=attrgetter("longest_due_first"))
+        waiting = _first(due(moment, among=among), seats * 20)
+        if anything_to_send():
+            waiting += _first(due_to_send(moment, among=among), seats * 20)
+            waiting.sort(key=attrgetter("longest_due_first"))
         admitted = (row for row in waiting if budgets.admit(row.profile, row.direction, row.limit))
         return take_all(list(islice(admitted, seats)), holder, moment)
 
@@ -142,6 +140,16 @@ _COLUMNS = (
     "direction",
     "next_run_at",
 )
+
+
+def _first(directions: QuerySet[SyncState], limit: int) -> list[Row]:
+    return list(map(Row._make, directions.values_list(*_COLUMNS)[:limit]))
+
+
+def anything_to_send() -> bool:
+    """Whether any outbox holds what is not done with: asked before whose it is, which costs much more."""
+    outgoing = OutgoingMessage.objects.order_by()
+    return outgoing.filter(state__in=UNFINISHED).exists() or outgoing.filter(waits_for_copy()).exists()
 
 
 def due(moment: datetime, *, among: Q | None = None, held: bool = False) -> QuerySet[SyncState]:

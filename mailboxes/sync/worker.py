@@ -143,7 +143,8 @@ class Engine:
     def _others_at_work(self, among: Q, only: Mailbox | None) -> bool:
         moment = leases.now()
         held = leases.due(moment, among=among, held=True).exists()
-        held = held or leases.due_to_send(moment, among=among, held=True).exists()
+        if not held and leases.anything_to_send():
+            held = leases.due_to_send(moment, among=among, held=True).exists()
         return held or (only is None and bool(bulk.under_way()))
 
     def shut_down(self, patience: float = 5.0) -> bool:
