@@ -172,6 +172,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='outgoingmessage',
+            index=models.Index(fields=['-created_at', '-id'], name='outgoing_newest'),
+        ),
+        migrations.AddIndex(
+            model_name='outgoingmessage',
             index=models.Index(fields=['state', '-created_at'], name='outgoing_by_state'),
         ),
         migrations.AddIndex(

@@ -120,6 +120,7 @@ class OutgoingMessage(models.Model):
             ),
         ]
         indexes = [
+            models.Index(fields=["-created_at", "-id"], name="outgoing_newest"),
             models.Index(fields=["state", "-created_at"], name="outgoing_by_state"),
             models.Index(fields=["mailbox", "-created_at"], name="outgoing_of_mailbox"),
             # What a pass takes up, and what is due at all: as small as what waits, however much was sent.

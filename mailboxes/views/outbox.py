@@ -16,7 +16,7 @@ from .. import outbox
 from ..access import person, signed_in
 from ..correspondence import conversation
 from ..models import OutgoingFile, OutgoingMessage, OutgoingState
-from ..models.outgoing import UNDELIVERED, UNFINISHED, WAITING
+from ..models.outgoing import UNDELIVERED, UNFINISHED, WAITING, failed_lately
 from ..standing import Office
 from .messages import HARMLESS_TYPES, download, page_of, paragraphs
 
@@ -79,11 +79,10 @@ def _narrowed(request: HttpRequest) -> QuerySet[OutgoingMessage]:
 
 
 def _counts(request: HttpRequest) -> dict[str, int]:
-    """How many wait for something; what is sent is not counted."""
-    open_ones = (
-        OutgoingMessage.objects.visible_to(person(request)).exclude(state=OutgoingState.SENT).order_by()
-    )
-    counted = dict(open_ones.values_list("state").annotate(Count("pk")))
+    """How many wait for something, or did not arrive lately; what is over is not counted."""
+    waiting = Q(state__in=(*UNFINISHED, OutgoingState.UNCERTAIN, OutgoingState.DRAFT)) | failed_lately()
+    rows = OutgoingMessage.objects.visible_to(person(request)).filter(waiting).order_by()
+    counted = dict(rows.values_list("state").annotate(Count("pk")))
     return {name: sum(counted.get(state, 0) for state in states) for name, (_, states) in VIEWS.items()}
 
 
