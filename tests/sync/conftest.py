@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -21,7 +22,10 @@ from mailboxes.models import (
     User,
 )
 from mailboxes.sync.worker import Engine, Summary
+from tests.postbox import Postbox
 from tests.servers import Dovecot
+
+from .sending import Sender, sender_on
 
 _numbers = count(1)
 
@@ -94,6 +98,18 @@ def letter(
 @pytest.fixture
 def office(transactional_db: None, dovecot: Dovecot) -> Office:
     return office_on(dovecot, f"collect{next(_numbers)}")
+
+
+@pytest.fixture
+def postbox() -> Postbox:
+    return Postbox()
+
+
+@pytest.fixture
+def sender(transactional_db: None, postbox: Postbox) -> Iterator[Sender]:
+    """Amara, who sends through the postbox of her test."""
+    with postbox.serve() as server:
+        yield sender_on(server.port)
 
 
 def office_on(dovecot: Dovecot, account: str) -> Office:

@@ -13,7 +13,14 @@ from django.utils import timezone
 
 from emailprofiles.models import EmailServerProfile
 from mailboxes import outbox
-from mailboxes.models import EmailConfigurationSettings, Mailbox, OutgoingMessage, SyncState, User
+from mailboxes.models import (
+    EmailConfigurationSettings,
+    Mailbox,
+    OutgoingMessage,
+    OutgoingRecipient,
+    SyncState,
+    User,
+)
 from mailboxes.sync.worker import Engine, Summary
 from mailboxes.writing import Person
 
@@ -97,6 +104,16 @@ def moved_on(**by: float) -> Iterator[None]:
     """The host's clock, which SQLite goes by; a database server has its own."""
     with time_machine.travel(timezone.now() + timedelta(**by), tick=True):
         yield
+
+
+def of(message: OutgoingMessage) -> OutgoingMessage:
+    """As it is stored now."""
+    return OutgoingMessage.objects.get(pk=message.pk)
+
+
+def people(message: OutgoingMessage) -> dict[str, str]:
+    """Address → state."""
+    return dict(OutgoingRecipient.objects.filter(message=message).values_list("address", "state"))
 
 
 def subjects(taken: list[bytes]) -> list[str]:

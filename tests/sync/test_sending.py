@@ -27,28 +27,9 @@ from mailboxes.writing import Person
 from tests.postbox import Postbox
 from tests.servers import free_port
 
-from .sending import Sender, sender_on, subjects
+from .sending import Sender, of, people, sender_on, subjects
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def postbox() -> Postbox:
-    return Postbox()
-
-
-@pytest.fixture
-def sender(transactional_db: None, postbox: Postbox):  # type: ignore[no-untyped-def]
-    with postbox.serve() as server:
-        yield sender_on(server.port)
-
-
-def of(message: OutgoingMessage) -> OutgoingMessage:
-    return OutgoingMessage.objects.get(pk=message.pk)
-
-
-def people(message: OutgoingMessage) -> dict[str, str]:
-    return dict(OutgoingRecipient.objects.filter(message=message).values_list("address", "state"))
 
 
 def test_many_messages_leave_in_order_on_one_connection(sender: Sender, postbox: Postbox) -> None:

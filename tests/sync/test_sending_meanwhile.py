@@ -27,7 +27,7 @@ from mailboxes.sync import sending
 from mailboxes.writing import File, Person
 from tests.postbox import Postbox
 
-from .sending import Sender, sender_on, subjects
+from .sending import Sender, of, people, subjects
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,20 +50,6 @@ class Interrupted(Postbox):
 @pytest.fixture
 def postbox() -> Interrupted:
     return Interrupted()
-
-
-@pytest.fixture
-def sender(transactional_db: None, postbox: Interrupted):  # type: ignore[no-untyped-def]
-    with postbox.serve() as server:
-        yield sender_on(server.port)
-
-
-def of(message: OutgoingMessage) -> OutgoingMessage:
-    return OutgoingMessage.objects.get(pk=message.pk)
-
-
-def people(message: OutgoingMessage) -> dict[str, str]:
-    return dict(OutgoingRecipient.objects.filter(message=message).values_list("address", "state"))
 
 
 @pytest.mark.parametrize("reply", [b"250 ok\r\n", b"450 4.2.0 greylisted\r\n", b"550 5.1.1 no such user\r\n"])
