@@ -52,9 +52,6 @@ def deactivate(mailbox: Mailbox) -> None:
     mailbox.save(update_fields=["is_active"])
 
 
-DEFAULT_FIELDS = ("server_profile", "incoming_method", "outgoing_method", "act_method")
-
-
 def apply_defaults(mailbox: Mailbox, by: User, *, credentials_to: int | None = None) -> list[str]:
     """Give it the default profile and methods, as a new mailbox gets them; returns the labels of what changed.
 

@@ -246,10 +246,6 @@ class Result:
     is_open: bool
     preceded: str = ""
 
-    @property
-    def has_failed(self) -> bool:
-        return self.badge.word == "Failure"
-
 
 def results_of(mailbox: Mailbox, office: Office) -> list[Result]:
     """The last or the running test, for all three directions."""
