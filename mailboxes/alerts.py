@@ -324,8 +324,8 @@ def _failing(profile: EmailServerProfile, now: datetime) -> Failing:
         states.filter(condition).order_by().values("mailbox").distinct().count()
         for condition in (Q(), fails, fails & lately)
     )
-    for reason in waits.values():
-        return Failing(mailboxes, failing, recent, f"Its server is in trouble. {reason}")
+    if waits:
+        return Failing(mailboxes, failing, recent, f"Its server is in trouble. {next(iter(waits.values()))}")
     return Failing(mailboxes, failing, recent, _said_most(states.filter(fails), failing, mailboxes))
 
 

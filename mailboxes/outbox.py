@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
-from django.utils.formats import date_format
 
 from emailprofiles.errors import MailError, SettingsIncomplete
 from emailprofiles.transports.smtp_words import spoken
@@ -210,9 +209,7 @@ def _letter(
         sender=Person(mailbox.name, mailbox.email_address),
         to=people[RecipientKind.TO],
         cc=people[RecipientKind.CC],
-        subject=f"{message.subject[: writing.MAX_SUBJECT - 30]} [#{message.token}]"
-        if place == TokenPlace.SUBJECT
-        else message.subject,
+        subject=_with_token(message) if place == TokenPlace.SUBJECT else message.subject,
         text=writing.signed(message.text, signature_of(mailbox)) if message.written_by_id else message.text,
         html=message.html,
         files=[File(one.name, one.content_type, bytes(one.data)) for one in files],
@@ -549,18 +546,19 @@ def watch_failures() -> None:
     for alert in asked.exclude(mailbox__in=uncertain).select_related("mailbox"):
         alerts.resolve(alert.cause, "Of each of them it is known by now.")
     failed = OutgoingMessage.objects.filter(failed_lately()).order_by()
-    found = dict(failed.values_list("mailbox").annotate(count=Count("pk")))
+    counted = failed.values_list("mailbox").annotate(count=Count("pk"), newest=Max("finished_at"))
+    found = {pk: (count, newest) for pk, count, newest in counted}
     opened = Alert.objects.filter(cause__startswith=alerts.OUTBOX_FAILED, resolved_at=None)
-    told = {alert.mailbox_id: alert for alert in opened.only("mailbox_id", "title", "why")}
+    told = {alert.mailbox_id: alert for alert in opened.only("mailbox_id", "title", "last_seen_at")}
     for mailbox_id in told.keys() - found.keys():
         alerts.resolve(alerts.failed_cause(mailbox_id or 0), "Sent again, taken back, or a week old.")
     for mailbox in Mailbox.objects.select_related("owner").filter(pk__in=found):
-        latest = failed.filter(mailbox=mailbox).order_by("-finished_at").first()
-        known, count = told.get(mailbox.pk), found[mailbox.pk]
-        is_told = known is not None and known.title.startswith(f"{mailbox.name}: {count} ")
-        if latest is not None and not (
-            is_told and known is not None and known.why.endswith(latest.why or ".")
-        ):
+        (count, newest), known = found[mailbox.pk], told.get(mailbox.pk)
+        as_told = (
+            known and known.title.startswith(f"{mailbox.name}: {count} ") and newest <= known.last_seen_at
+        )
+        latest = None if as_told else failed.filter(mailbox=mailbox).order_by("-finished_at").first()
+        if latest is not None:
             alerts.outbox_failed(mailbox, count, str(latest), latest.why)
 
 
@@ -572,9 +570,3 @@ def _deferred_why(mailbox: Mailbox) -> str:
 def age(message: OutgoingMessage) -> datetime:
     """Since when it is what it is: written, or queued."""
     return message.queued_at or message.created_at
-
-
-def until(message: OutgoingMessage) -> str:
-    """When it is tried again, for people."""
-    moment = message.next_attempt_at
-    return date_format(timezone.localtime(moment), "j M, H:i") if moment else ""
