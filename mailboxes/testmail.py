@@ -19,9 +19,8 @@ from emailprofiles.wire import Envelope
 from .parsing import Parsed
 
 HEADER = "X-Sorting-Office-Test"
-LATEST = timedelta(
-    days=14
-)  # servers give up handing a message on after four to five days (RFC 5321, 4.5.4.1)
+LATEST = timedelta(days=14)
+"""Servers give up handing a message on after four to five days (RFC 5321, section 4.5.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,14 +209,14 @@ def formatted(text: str) -> str:
             quoted.append(line.removeprefix(">").removeprefix(" "))
             continue
         if quoted:
-            blocks.append(f"<blockquote>{formatted_lines(quoted)}</blockquote>")
+            blocks.append(f"<blockquote>{_quoted_lines(quoted)}</blockquote>")
             quoted = []
         blocks.append(f"{_linked(line)}<br>\n")
     body = "".join(blocks).removesuffix("<br>\n")
     return f"<!DOCTYPE html>\n<html><body><div>{body}</div></body></html>\n"
 
 
-def formatted_lines(lines: Sequence[str]) -> str:
+def _quoted_lines(lines: Sequence[str]) -> str:
     return "<br>\n".join(_linked(line) for line in lines)
 
 

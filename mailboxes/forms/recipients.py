@@ -12,7 +12,7 @@ from emailprofiles.forms import Candidates, Pick
 from emailprofiles.forms.combobox import ComboboxLines
 
 from ..addresslist import addresses, not_addresses
-from ..models import Mailbox, OutgoingRecipient, RecipientKind, User
+from ..models import Mailbox, OutgoingRecipient, User
 from ..writing import Person, shown
 
 BEFORE = 10
@@ -86,6 +86,3 @@ class RecipientsField(forms.CharField):
             named = ", ".join(f"“{piece[:60]}”" for piece in wrong[:5])
             raise ValidationError(f"{named}: this is no email address. Write it as name@example.com.")
         return [Person(one.name[:200], one.address) for one in addresses(listed)]
-
-
-KINDS = tuple(RecipientKind.values)

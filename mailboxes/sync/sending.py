@@ -53,15 +53,12 @@ LATER_IN_A_ROW = 3
 
 @dataclass(slots=True)
 class Sent:
-    """What a pass did, in messages; `more` when it stopped before its outbox was empty.
+    """How many messages a pass sent; `more` when it stopped before its outbox was empty.
 
     `server_answered` when there was something to send, and the server let us in.
     """
 
     sent: int = 0
-    deferred: int = 0
-    failed: int = 0
-    uncertain: int = 0
     more: bool = False
     server_answered: bool = False
 
@@ -399,9 +396,6 @@ def note(outcome: Outcome, tally: Sent) -> None:
         states = OutgoingRecipient.objects.filter(message=message).values_list("state", flat=True)
     stand(message, states, outcome.error)
     tally.sent += message.state == OutgoingState.SENT
-    tally.deferred += message.state == OutgoingState.DEFERRED
-    tally.failed += message.state == OutgoingState.FAILED
-    tally.uncertain += message.state == OutgoingState.UNCERTAIN
 
 
 def _is_locked(outcome: Outcome) -> bool:

@@ -38,14 +38,13 @@ def outbox_list(request: HttpRequest) -> HttpResponse:
     """Newest first; what a person may not see does not exist for them."""
     view, typed = request.GET.get("view", ""), request.GET.get("q", "").replace("\x00", "").strip()
     page = page_of(_narrowed(request), request, moment="created_at")
-    office = Office.read()
+    office, counts = Office.read(), _counts(request)
     for one in page.rows:
         one.waits_for = outbox.why_it_waits(one, office)
     context = {
         "page": page,
-        "tabs": [(name, label) for name, (label, _) in VIEWS.items()],
+        "tabs": [(name, label, counts[name]) for name, (label, _) in VIEWS.items()],
         "view": view,
-        "counts": _counts(request),
         "is_filtered": bool(typed or view),
         "commands": [name for name in COMMANDS if _fits(name, view)],
         "may_write": bool(outbox.senders(person(request))),
