@@ -24,9 +24,14 @@ MAX_ENVELOPE_ID = 100
 
 # ── Which mail is meant ─────────────────────────────────────────────────────────────────────
 
+TWENTY_LETTERS = "[a-z2-7]{20}"
+"""A token, as a pattern."""
+MARK = "so-"
+"""Begins it in a reply address: support+so-TOKEN@contoso.com."""
+
 _BRACKETED = re.compile(r"<([^<>]*)>")
-_IN_ADDRESS = re.compile(r'\+so-([a-z2-7]{20})"?@', re.IGNORECASE | re.ASCII)
-_IN_SUBJECT = re.compile(r"\[#([a-z2-7]{20})\]", re.IGNORECASE | re.ASCII)
+_IN_ADDRESS = re.compile(rf'\+{MARK}({TWENTY_LETTERS})"?@', re.IGNORECASE | re.ASCII)
+_IN_SUBJECT = re.compile(rf"\[#({TWENTY_LETTERS})\]", re.IGNORECASE | re.ASCII)
 _RECIPIENTS = ("delivered-to", "x-original-to", "envelope-to")
 
 

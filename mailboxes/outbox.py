@@ -19,7 +19,7 @@ from emailprofiles.errors import MailError, SettingsIncomplete
 from emailprofiles.transports.smtp_words import spoken
 
 from . import alerts, clock, filetypes, mime, safehtml, writing
-from .answers import is_automatic
+from .answers import MARK, is_automatic
 from .models import (
     Alert,
     Direction,
@@ -47,9 +47,6 @@ MAX_RECIPIENTS = 500
 AUTOMATIC_TO_ONE = 10
 AUTOMATIC_IN_ALL = 200
 AN_HOUR = timedelta(hours=1)
-
-MARK = "so-"
-"""Begins the token in a reply address: support+so-TOKEN@contoso.com."""
 
 
 def senders(user: User) -> list[Mailbox]:

@@ -11,6 +11,7 @@ from django.utils.formats import date_format
 
 from . import mime, words
 from .addresslist import addresses
+from .answers import TWENTY_LETTERS
 from .models import Mailbox, Message, OutgoingMessage, RecipientKind, User
 from .models.mail import Original
 from .sync.parser import Poison, take_out
@@ -21,7 +22,7 @@ QUOTED = 100_000
 """So many characters of a message are quoted."""
 
 _ANSWER = re.compile(r"^(?:\s*(?:re|aw|antw|sv|vs|fwd?|wg)\s*(?:\[\d+\])?\s*:)+\s*", re.IGNORECASE)
-_TOKEN = re.compile(r"\s*\[#[a-z2-7]{20}\]", re.IGNORECASE)
+_TOKEN = re.compile(rf"\s*\[#{TWENTY_LETTERS}\]", re.IGNORECASE)
 
 
 class How(StrEnum):

@@ -17,6 +17,7 @@ from emailprofiles.search import options
 
 from .. import outbox, replying
 from ..access import person, signed_in
+from ..answers import TWENTY_LETTERS
 from ..forms.compose import ComposeForm
 from ..forms.recipients import Correspondents
 from ..models import Mailbox, Message, OutgoingMessage, OutgoingState, RecipientKind, User
@@ -56,13 +57,15 @@ def new(request: HttpRequest) -> HttpResponseBase:
         own = Mailbox.objects.own(user).select_related("server_profile")
         return render(request, "mailboxes/compose_closed.html", {"own": own})
     token = request.POST.get("token", "")
-    stored = OutgoingMessage.objects.filter(token=token).first() if re.fullmatch(_MARKED, token) else None
+    stored = (
+        OutgoingMessage.objects.filter(token=token).first() if re.fullmatch(TWENTY_LETTERS, token) else None
+    )
     if stored and stored.written_by == user:
         if stored.is_draft:
             return _write(request, stored, {}, answering)
         return redirect("outbox-message", stored.pk)
     draft, initial = _begun(request, user, senders, answering)
-    draft.token = new_token() if stored or not re.fullmatch(_MARKED, token) else token
+    draft.token = new_token() if stored or not re.fullmatch(TWENTY_LETTERS, token) else token
     try:
         return _write(request, draft, initial, answering)
     except IntegrityError:
@@ -71,9 +74,6 @@ def new(request: HttpRequest) -> HttpResponseBase:
         if first is None:
             raise
         return redirect("outbox-message", first.pk)
-
-
-_MARKED = r"[a-z2-7]{20}"
 
 
 def _begun(
